@@ -1,0 +1,1 @@
+"""The method on plain tensors: scores, strength, Fisher trace, window, regulation (torch only)."""
