@@ -1,0 +1,20 @@
+"""Encoders and the late-fusion classifier that the experiments train."""
+
+from typing import TYPE_CHECKING, Any
+
+from inforeg_lightning.models.conv import ConvEncoder
+from inforeg_lightning.models.late_fusion import LateFusionClassifier
+
+if TYPE_CHECKING:
+    from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
+
+__all__ = ["AudioResNet18", "ConvEncoder", "LateFusionClassifier", "VideoResNet18"]
+
+
+def __getattr__(name: str) -> Any:
+    # Only the ResNets need torchvision, an extra: the rest must import without it.
+    if name in ("AudioResNet18", "VideoResNet18"):
+        from inforeg_lightning.models import resnet
+
+        return getattr(resnet, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

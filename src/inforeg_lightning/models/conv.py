@@ -1,0 +1,62 @@
+"""A compact convolutional encoder for small images and spectrograms."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvEncoder(nn.Module):
+    """3 × 3 convolutions, each with group norm, ReLU and a halved resolution; global average.
+
+    Group norm keeps no running statistics, so that train and eval agree and nothing but weights
+    separates an encoder from its state at an epoch's start. Nothing in ``forward`` is random.
+
+    Args:
+        in_channels: Channels of the input.
+        widths: Channels after each convolution; the last is the number of features.
+        groups: Groups of each norm; every width must be divisible by it.
+        pool: How each stage halves the resolution: ``False`` (default), the convolution's stride
+            of 2; ``True``, max pooling after it, four times the cost.
+
+    Input: ``(B, in_channels, H, W)``, floating, ``H`` and ``W`` at least ``2 ** len(widths)``
+    with pooling. Output: ``(B, widths[-1])``.
+
+    Attributes:
+        out_features: ``widths[-1]``, the width of the output.
+
+    Raises:
+        ValueError: ``widths`` is empty or a width is not divisible by ``groups``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64),
+        groups: int = 4,
+        pool: bool = False,
+    ) -> None:
+        super().__init__()
+        if not widths or any(width < 1 or width % groups for width in widths):
+            raise ValueError(
+                f"widths must be one or more multiples of groups={groups}, got {tuple(widths)}; "
+                "change widths or groups"
+            )
+        self.out_features = int(widths[-1])
+        stages: list[nn.Module] = []
+        for before, after in zip([in_channels, *widths[:-1]], widths, strict=True):
+            stages += _stage(before, after, groups, pool)
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in_channels, H, W)`` to ``(B, out_features)``."""
+        features: Tensor = self.stages(x)
+        return features.mean(dim=(2, 3))
+
+
+def _stage(before: int, after: int, groups: int, pool: bool) -> list[nn.Module]:
+    stride = 1 if pool else 2
+    conv = nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1, bias=False)
+    torch.nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    stage: list[nn.Module] = [conv, nn.GroupNorm(groups, after), nn.ReLU(inplace=True)]
+    return [*stage, nn.MaxPool2d(2)] if pool else stage

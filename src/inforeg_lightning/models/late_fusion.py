@@ -1,0 +1,178 @@
+"""Late fusion: one encoder a modality, concatenated features, one linear head."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import lightning.pytorch as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from inforeg_lightning.core.scores import linear_unimodal_logits
+
+_STAGES = ("train", "val", "test")
+
+
+class LateFusionClassifier(L.LightningModule):
+    """Classify from the concatenated features of one encoder a modality (the paper's network).
+
+    The loss is the cross-entropy of the fused logits. ``unimodal_losses=True`` adds one
+    cross-entropy a modality on its unimodal logits ``z_m W_mᵀ + c / M``: with the regulation,
+    that is the paper's InfoReg* (Table 3), without it "joint*". The two are never mixed.
+    With a single encoder it is the unimodal baseline.
+
+    A batch is a mapping: each modality's name to its input, and ``"label"`` to class indices,
+    int64 of shape ``(B,)``. Keys beyond these are ignored.
+
+    Logged once an epoch, for each stage of ``train``, ``val``, ``test``: ``<stage>/loss``,
+    ``<stage>/accuracy`` of the fused prediction and, with two or more encoders,
+    ``<stage>/accuracy_<modality>`` of the unimodal logits. Accuracies are fractions.
+
+    Args:
+        encoders: Modality -> module from its input to features ``(B, D_m)``, with the attribute
+            ``out_features = D_m``. Features are concatenated in this order.
+        num_classes: Number of classes, at least 2.
+        unimodal_losses: Add the unimodal cross-entropies to the loss.
+        lr: Learning rate of SGD. The defaults of this and what follows are the published code's.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        step_size: Epochs between two decays of the learning rate.
+        gamma: Factor of each decay.
+        warmup_epochs: Epochs ``W`` of linear warm-up before the full rate: epoch ``t < W`` has
+            ``(t + 1) / (W + 1)`` of it. 0: none.
+
+    Raises:
+        ValueError: ``encoders`` is empty, an encoder has no ``out_features``, a modality is called
+            ``"label"`` or has a dot in its name, or ``num_classes`` is less than 2.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        num_classes: int,
+        unimodal_losses: bool = False,
+        lr: float = 0.002,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        step_size: int = 30,
+        gamma: float = 0.1,
+        warmup_epochs: int = 0,
+    ) -> None:
+        super().__init__()
+        _check(encoders, num_classes)
+        # Modules belong in the checkpoint's weights, not in its hyperparameters.
+        self.save_hyperparameters(ignore=["encoders"])
+        self.modalities = tuple(encoders)
+        self.unimodal_losses = unimodal_losses
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.step_size, self.gamma, self.warmup_epochs = step_size, gamma, warmup_epochs
+
+        self.encoders = nn.ModuleDict({name: encoders[name] for name in encoders})
+        widths = [int(getattr(encoders[name], "out_features")) for name in encoders]  # noqa: B009
+        self.head = nn.Linear(sum(widths), num_classes)
+        nn.init.xavier_uniform_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        # validate_args costs a host read a batch; the labels are checked by the loss anyway.
+        self.accuracies = nn.ModuleDict(
+            {
+                _metric_key(stage, of): MulticlassAccuracy(
+                    num_classes, average="micro", validate_args=False
+                )
+                for stage in _STAGES
+                for of in ("", *self._unimodal)
+            }
+        )
+
+    @property
+    def _unimodal(self) -> tuple[str, ...]:
+        # With one encoder its logits are the fused logits: the same number twice says nothing.
+        return self.modalities if len(self.modalities) > 1 else ()
+
+    def features(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Encode each modality: modality -> ``(B, D_m)``, in the order of ``encoders``."""
+        return {name: encoder(batch[name]) for name, encoder in self.encoders.items()}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Fused logits, ``(B, num_classes)``, of a batch; its ``"label"`` is not needed."""
+        logits: Tensor = self.head(torch.cat(list(self.features(batch).values()), dim=1))
+        return logits
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch, a scalar; logs ``train/...``."""
+        return self._step("train", batch)
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Log ``val/...``."""
+        self._step("val", batch)
+
+    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Log ``test/...``."""
+        self._step("test", batch)
+
+    def _step(self, stage: str, batch: Mapping[str, Tensor]) -> Tensor:
+        features, label = self.features(batch), batch["label"]
+        fused: Tensor = self.head(torch.cat(list(features.values()), dim=1))
+        loss = F.cross_entropy(fused, label)
+        predictions = {"": fused}
+        if self._unimodal:
+            with torch.set_grad_enabled(self.unimodal_losses and torch.is_grad_enabled()):
+                unimodal = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+            predictions |= unimodal
+            if self.unimodal_losses:
+                loss = loss + sum(F.cross_entropy(logits, label) for logits in unimodal.values())
+        self._log_step(stage, loss, predictions, label)
+        return loss
+
+    def _log_step(
+        self, stage: str, loss: Tensor, predictions: Mapping[str, Tensor], label: Tensor
+    ) -> None:
+        once_an_epoch: dict[str, Any] = {
+            "on_step": False,
+            "on_epoch": True,
+            "batch_size": label.shape[0],
+        }
+        self.log(f"{stage}/loss", loss, sync_dist=True, **once_an_epoch)
+        for of, logits in predictions.items():
+            metric = cast(MulticlassAccuracy, self.accuracies[_metric_key(stage, of)])
+            metric.update(logits.detach(), label)
+            name = f"{stage}/accuracy_{of}" if of else f"{stage}/accuracy"
+            self.log(name, metric, **once_an_epoch)
+
+    def configure_optimizers(self) -> Any:
+        """SGD, and a rate that steps down (after the warm-up, if there is one)."""
+        optimizer = torch.optim.SGD(
+            self.parameters(),
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _rate_factor(self, epoch: int) -> float:
+        warmup = min(1.0, (epoch + 1) / (self.warmup_epochs + 1))
+        return float(warmup * self.gamma ** (epoch // self.step_size))
+
+
+def _metric_key(stage: str, of: str) -> str:
+    # A bare stage or modality could collide with an attribute of nn.Module, as "train" does.
+    return f"{stage}_accuracy_{of}"
+
+
+def _check(encoders: Mapping[str, nn.Module], num_classes: int) -> None:
+    if not encoders:
+        raise ValueError("encoders is empty; give at least one modality, as {'audio': module}")
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    for name in encoders:
+        if name == "label" or "." in name:
+            raise ValueError(
+                f"encoders has a modality called {name!r}; 'label' is the target's key and dots "
+                "separate attribute paths, so choose another name"
+            )
+        if not isinstance(getattr(encoders[name], "out_features", None), int):
+            raise ValueError(
+                f"encoders[{name!r}] is a {type(encoders[name]).__name__} without an integer "
+                "attribute out_features; set it to the width of the encoder's output"
+            )
