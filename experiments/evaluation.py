@@ -1,0 +1,83 @@
+"""What a trained model is worth: metrics of a checkpoint, and linear probes of its encoders."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from inforeg_lightning.models import LateFusionClassifier
+
+
+def evaluate(
+    model: LateFusionClassifier,
+    data: L.LightningDataModule,
+    trainer: L.Trainer,
+    checkpoint: Path,
+) -> dict[str, Any]:
+    """Validation and test metrics of a checkpoint, and its probes.
+
+    Args:
+        model: The model to load the checkpoint's weights into.
+        data: The data it was trained on.
+        trainer: A trainer without the method's callback, whose history must not be rolled back.
+        checkpoint: The file.
+
+    Returns:
+        ``epoch`` (counted from 0) of the checkpoint; ``val`` and ``test``, each metric by its
+        name; ``probe``, each modality's test accuracy of a linear probe.
+    """
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model.load_state_dict(saved["state_dict"])
+    val = trainer.validate(model, datamodule=data, verbose=False)[0]
+    test = trainer.test(model, datamodule=data, verbose=False)[0]
+    return {
+        "epoch": int(saved["epoch"]),
+        "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
+        "val": {name.removeprefix("val/"): value for name, value in val.items()},
+        "test": {name.removeprefix("test/"): value for name, value in test.items()},
+        "probe": linear_probes(model, data, trainer.strategy.root_device),
+    }
+
+
+def linear_probes(
+    model: LateFusionClassifier, data: L.LightningDataModule, device: torch.device
+) -> dict[str, float]:
+    """Test accuracy of a logistic regression on each frozen encoder's training features.
+
+    The fused head's share for a modality shows what the head uses; a probe shows what the encoder
+    knows. The share exaggerates suppression: where it is right at 15 %, a probe may be at 92 %.
+    """
+    model = model.to(device).eval()
+    train, train_label = _features(model, data.train_dataloader(), device)
+    test, test_label = _features(model, data.test_dataloader(), device)
+    accuracies = {}
+    # One thread: runs beside each other would fight for cores, and sums keep their order.
+    with threadpool_limits(1):
+        for modality in train:
+            probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
+            probe.fit(train[modality], train_label)
+            accuracies[modality] = float(probe.score(test[modality], test_label))
+    return accuracies
+
+
+@torch.no_grad()
+def _features(
+    model: LateFusionClassifier, batches: Iterable[dict[str, torch.Tensor]], device: torch.device
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    parts: list[dict[str, torch.Tensor]] = []
+    labels: list[torch.Tensor] = []
+    for batch in batches:
+        parts.append(
+            {m: z.cpu() for m, z in model.features(move_data_to_device(batch, device)).items()}
+        )
+        labels.append(batch["label"])
+    features = {m: torch.cat([part[m] for part in parts]).double().numpy() for m in parts[0]}
+    return features, torch.cat(labels).numpy()
