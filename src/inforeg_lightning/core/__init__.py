@@ -1,1 +1,4 @@
-"""The method on plain tensors: scores, strength, Fisher trace, window, regulation (torch only)."""
+"""The method on plain tensors and numbers: scores, strength, trace, window, regulation.
+
+Imports torch only, never lightning.
+"""

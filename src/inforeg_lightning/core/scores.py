@@ -10,6 +10,11 @@ ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """``(logits, target) -> per-sample score``, shape ``(B,)``; larger means a stronger modality."""
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in float32 if it is of half precision, else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def log_probability(logits: Tensor, target: Tensor) -> Tensor:
     """Log-probability of the true class: the paper's score (Eq. 8), sample by sample.
 
@@ -23,7 +28,7 @@ def log_probability(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         Shape ``(B,)``, at least float32, each value ``<= 0``.
     """
-    return -F.nll_loss(F.log_softmax(_at_least_float32(logits), dim=-1), target, reduction="none")
+    return -F.nll_loss(F.log_softmax(at_least_float32(logits), dim=-1), target, reduction="none")
 
 
 def probability(logits: Tensor, target: Tensor) -> Tensor:
@@ -64,14 +69,10 @@ def linear_unimodal_logits(
             f"the features are {' + '.join(map(str, widths))} = {sum(widths)} wide, "
             f"but the linear head takes {weight.shape[1]}"
         )
-    share = None if bias is None else _at_least_float32(bias) / len(widths)
+    share = None if bias is None else at_least_float32(bias) / len(widths)
     return {
-        modality: F.linear(_at_least_float32(z), _at_least_float32(block), share)
+        modality: F.linear(at_least_float32(z), at_least_float32(block), share)
         for (modality, z), block in zip(
-            features.items(), weight.split(widths, dim=1), strict=True
+            features.items(), torch.split(weight, widths, dim=1), strict=True
         )
     }
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,194 @@
+"""Which of a head's inputs, and which parts of them, are the features of which modality."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Operations that keep every element in its place. Anything else between the concatenation and the
+# head (a linear layer, a permutation) could mix the modalities, and is not looked through.
+_ELEMENTWISE = frozenset(
+    f"{name}Backward{index}"
+    for name in (
+        "Alias", "Clone", "ToCopy", "View", "UnsafeView", "ReshapeAlias", "Relu", "Gelu", "Tanh",
+        "Silu", "LeakyRelu", "NativeDropout", "Mul", "NativeLayerNorm", "NativeBatchNorm",
+    )
+    for index in (0, 1)
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A tensor cut along one dimension into consecutive parts, each of one modality.
+
+    Args:
+        dim: The dimension, counted from the end (``-1`` is the last).
+        owners: The modality of each part; ``None`` for a part that no encoder has touched.
+        widths: The size of each part along ``dim``.
+    """
+
+    dim: int
+    owners: tuple[str | None, ...]
+    widths: tuple[int, ...]
+
+    def keep_only(self, modality: str, features: Tensor) -> Tensor:
+        """The features with the parts of all other modalities set to zero, without graph."""
+        features = features.detach()
+        if set(self.owners) <= {modality, None}:
+            return features
+        kept = features.clone()
+        for owner, part in zip(
+            self.owners, torch.split(kept, list(self.widths), self.dim), strict=True
+        ):
+            if owner not in (modality, None):
+                part.zero_()
+        return kept
+
+
+class Layout:
+    """Whose features the inputs of a head are.
+
+    They are recognised first by the autograd graph: the inputs lead back, through a concatenation,
+    to the parameters of the encoders, whatever pooling or flattening lies between. Where the graph
+    does not tell (a compiled module is one node), by value: the inputs hold the encoders' outputs
+    as they are.
+
+    Args:
+        leaves: The inputs of the head, with their graph.
+        outputs: Modality -> what its encoders returned in the same forward pass.
+        encoders: Modality -> its modules.
+
+    Raises:
+        LookupError: Some modality is not found, or some input mixes modalities.
+    """
+
+    def __init__(
+        self,
+        leaves: Sequence[Any],
+        outputs: Mapping[str, Sequence[Tensor]],
+        encoders: Mapping[str, Sequence[nn.Module]],
+    ) -> None:
+        owners = {
+            id(parameter): modality
+            for modality, modules in encoders.items()
+            for module in modules
+            for parameter in module.parameters()
+        }
+        features = [(m, z) for m, tensors in outputs.items() for z in tensors]
+        self.blocks: list[Blocks | None] = []
+        for leaf in leaves:
+            blocks, mixed = None, False
+            if isinstance(leaf, Tensor):
+                mixed = len(_reach(leaf.grad_fn, owners)) > 1
+                blocks = _by_graph(leaf, owners) or _by_value(leaf, features)
+            if mixed and blocks is None:
+                raise LookupError(
+                    f"an input of the head, of shape {tuple(leaf.shape)}, mixes modalities: it is "
+                    "not a concatenation of features that are each of one modality"
+                )
+            self.blocks.append(blocks)
+        found = {owner for blocks in self.blocks if blocks for owner in blocks.owners}
+        if missing := [modality for modality in encoders if modality not in found]:
+            shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
+            raise LookupError(
+                f"the features of {', '.join(missing)} are not among the inputs of the head "
+                f"(shapes {shapes})"
+            )
+
+    def keep_only(self, modality: str, leaves: Sequence[Any]) -> list[Any]:
+        """The inputs with the features of all other modalities set to zero."""
+        return [
+            leaf if blocks is None else blocks.keep_only(modality, leaf)
+            for leaf, blocks in zip(leaves, self.blocks, strict=True)
+        ]
+
+
+def _by_graph(leaf: Tensor, owners: Mapping[int, str]) -> Blocks | None:
+    if leaf.grad_fn is None:
+        return None
+    return _blocks_of(leaf.grad_fn, tuple(leaf.shape), owners)
+
+
+def _blocks_of(node: Any, shape: tuple[int, ...], owners: Mapping[int, str]) -> Blocks | None:
+    reached = _reach(node, owners)
+    if len(reached) == 1:
+        return Blocks(-1, tuple(reached), (shape[-1],))
+    if not reached:
+        return None
+    children = [(child, _shape(child, index)) for child, index in node.next_functions]
+    if node.name() == "CatBackward0":
+        dim = node._saved_dim  # unsigned: a negative dimension is stored modulo 2^64
+        dim = dim - 2**64 if dim >= 2**63 else dim - len(shape)
+        return _blocks_of_concatenation(children, dim, shape[dim], owners)
+    if node.name() in _ELEMENTWISE:
+        owning = [(c, s) for c, s in children if _reach(c, owners)]
+        if len(owning) == 1 and owning[0][1] == shape:
+            return _blocks_of(owning[0][0], shape, owners)
+    return None
+
+
+def _blocks_of_concatenation(
+    children: list[tuple[Any, tuple[int, ...]]],
+    dim: int,
+    width: int,
+    owners: Mapping[int, str],
+) -> Blocks | None:
+    # An input without a graph does not tell its width: one such is what the others leave over.
+    left_over = width - sum(shape[dim] for child, shape in children if child is not None)
+    if sum(child is None for child, _ in children) > 1:
+        return None
+    names: list[str | None] = []
+    widths: list[int] = []
+    for child, shape in children:
+        reached = _reach(child, owners)
+        if len(reached) > 1:
+            inner = _blocks_of(child, shape, owners)
+            if inner is None or inner.dim != dim:
+                return None
+            names += inner.owners
+            widths += inner.widths
+        else:
+            names.append(next(iter(reached), None))
+            widths.append(left_over if child is None else shape[dim])
+    return Blocks(dim, tuple(names), tuple(widths))
+
+
+def _by_value(leaf: Tensor, features: Sequence[tuple[str, Tensor]]) -> Blocks | None:
+    """Match the columns with encoders' outputs: the host reads values, but once in a training."""
+    owners: list[str] = []
+    widths: list[int] = []
+    left = [(modality, z) for modality, z in features if z.dim() == leaf.dim() > 0]
+    while (start := sum(widths)) < leaf.shape[-1]:
+        for position, (modality, z) in enumerate(left):
+            part = leaf[..., start : start + z.shape[-1]]
+            if part.shape == z.shape and torch.equal(part, z.to(part.dtype)):
+                owners.append(modality)
+                widths.append(z.shape[-1])
+                del left[position]
+                break
+        else:
+            return None
+    return Blocks(-1, tuple(owners), tuple(widths)) if owners else None
+
+
+def _reach(node: Any, owners: Mapping[int, str]) -> set[str]:
+    """The modalities to whose parameters the graph leads back from a node."""
+    return {owners[id(leaf)] for leaf in _leaves_of(node) if id(leaf) in owners}
+
+
+def _leaves_of(node: Any) -> Iterator[Tensor]:
+    stack, seen = [node], set()
+    while stack:
+        current = stack.pop()
+        if current is None or current in seen:
+            continue
+        seen.add(current)
+        if hasattr(current, "variable"):
+            yield current.variable
+        stack += [child for child, _ in current.next_functions]
+
+
+def _shape(node: Any, index: int) -> tuple[int, ...]:
+    return () if node is None else tuple(node._input_metadata[index].shape)

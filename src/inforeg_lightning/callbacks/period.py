@@ -1,0 +1,84 @@
+"""What is measured in one period of training: sums on the device, read by the host at its end."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+QUANTITIES = ("trace", "score", "gap", "alpha", "pull", "penalty")
+"""Rows of the sums. All but ``trace`` count every finite step; ``trace`` counts, for each modality,
+the finite steps in which its encoder had a gradient."""
+
+
+class Period:
+    """Sums over the steps of a period, by quantity and modality.
+
+    Steps with a loss, score or gradient that is not finite are counted and otherwise left out, by
+    masking: whether a step is finite is never read on the host inside it.
+
+    Args:
+        modalities: How many there are, ``M``.
+        epoch: Lightning's epoch in which the period began.
+    """
+
+    def __init__(self, modalities: int, epoch: int) -> None:
+        self.modalities = modalities
+        self.epoch = epoch
+        self.steps = 0
+        self._sums: Tensor | None = None
+        self._masks: dict[tuple[bool, ...], Tensor] = {}
+
+    def add(
+        self, values: dict[str, Tensor], had_gradient: tuple[bool, ...], finite: Tensor
+    ) -> None:
+        """Add a step.
+
+        Args:
+            values: For each of ``QUANTITIES`` a tensor of shape ``(M,)``.
+            had_gradient: By modality, whether its encoder had a gradient.
+            finite: Whether the step is finite, shape ``()``, bool.
+        """
+        # Half a billion steps of float32 sums would still do; MPS has nothing better.
+        dtype = torch.float32 if finite.device.type == "mps" else torch.float64
+        ones = torch.ones(len(had_gradient), dtype=dtype, device=finite.device)
+        if had_gradient not in self._masks:  # a copy to the device: once, not every step
+            self._masks[had_gradient] = ones.new_tensor(had_gradient)
+        rows = [values[quantity].to(dtype) for quantity in QUANTITIES]
+        update = torch.stack([*rows, self._masks[had_gradient], ones])
+        update = torch.where(finite, update, 0.0)
+        self._sums = update if self._sums is None else self._sums.to(update).add_(update)
+        self.steps += 1
+
+    def close(self, sum_of: frozenset[str]) -> tuple[dict[str, list[float | None]], int]:
+        """Read the result on the host.
+
+        Args:
+            sum_of: The quantities that are sums over the steps; of all others it is the mean.
+
+        Returns:
+            For each of ``QUANTITIES`` one number a modality over the finite steps, ``None`` where
+            no step counts; and the number of steps that were not finite.
+        """
+        if self._sums is None:
+            return {quantity: [None] * self.modalities for quantity in QUANTITIES}, 0
+        *rows, with_gradient, finite = self._sums.tolist()
+        result: dict[str, list[float | None]] = {}
+        for quantity, row in zip(QUANTITIES, rows, strict=True):
+            counts = with_gradient if quantity == "trace" else finite
+            result[quantity] = [
+                None if not n else total if quantity in sum_of else total / n
+                for total, n in zip(row, counts, strict=True)
+            ]
+        return result, self.steps - round(finite[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, in plain types and a tensor on the CPU."""
+        return {
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "sums": None if self._sums is None else self._sums.cpu(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from saved sums."""
+        self.epoch, self.steps, self._sums = state["epoch"], state["steps"], state["sums"]

@@ -1,0 +1,243 @@
+"""InfoReg on the encoders of a module: window, anchors, the pull and the history; no hooks here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inforeg_lightning.callbacks.encoder import Encoder
+from inforeg_lightning.callbacks.period import QUANTITIES, Period
+from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
+from inforeg_lightning.core.strength import gaps
+from inforeg_lightning.core.window import Window
+
+Entry = dict[str, Any]
+
+
+class Regulator:
+    """Regulates encoders period by period.
+
+    Args:
+        modalities: Their names, in the order of all tensors of shape ``(M,)``.
+        window: Which modalities are regulated in a period.
+        strength: Scores, shape ``(M,)`` -> α, shape ``(M,)``.
+        official: Whether the trace is that of the published code.
+    """
+
+    history: list[Entry]
+    in_window: dict[str, bool]
+    period: Period | None
+    _unloaded: Mapping[str, Any]
+    _stepped: set[int]
+    _finite: Tensor | None
+    _values: dict[str, Tensor]
+    _parts: dict[tuple[str, str], Tensor]
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        window: Window,
+        strength: Callable[[Tensor], Tensor],
+        official: bool,
+    ) -> None:
+        self.modalities = tuple(modalities)
+        self.window = window
+        self.strength = strength
+        self.official = official
+        self.encoders: dict[str, Encoder] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh: no history, no open period."""
+        self.history = []
+        self.in_window = dict.fromkeys(self.modalities, False)
+        self.period = None
+        self._unloaded = {}
+        self._warned = False
+        self._forget_step()
+        for encoder in self.encoders.values():
+            encoder.release()
+
+    def attach(self, modules: Mapping[str, Sequence[nn.Module]]) -> None:
+        """Take the encoders, on the device they train on.
+
+        Raises:
+            ValueError: The published code's trace is asked for and an encoder has no Conv or Linear
+                layer; or anchors of a checkpoint are not of these encoders.
+        """
+        anchors = self._unloaded or {m: e.state_dict() for m, e in self.encoders.items()}
+        self.encoders = {m: Encoder(modules[m]) for m in self.modalities}
+        for modality, encoder in self.encoders.items():
+            if self.official and not encoder.layer_weights:
+                raise ValueError(
+                    f"`encoders[{modality!r}]` has no Conv or Linear layer, over which the "
+                    "published code takes its trace. Use InfoRegCallback(...) instead."
+                )
+            encoder.load_state_dict(anchors.get(modality, {}))
+        self._unloaded = {}
+        self._held: dict[tuple[int, int], dict[str, list[nn.Parameter]]] = {}
+
+    def begin(self, epoch: int) -> None:
+        """Begin a period: ask the window; anchors are copied at its first step."""
+        traces = {m: [entry["trace"][m] for entry in self.history] for m in self.modalities}
+        decision = self.window(traces)
+        if set(decision) != set(self.modalities):
+            raise ValueError(
+                f"`window` must decide for {[*self.modalities]}, but decided for {[*decision]}"
+            )
+        self.in_window = {m: bool(decision[m]) for m in self.modalities}
+        self.period = Period(len(self.modalities), epoch)
+
+    def step(self, optimizer: Optimizer, scores: Tensor, finite: Tensor) -> bool:
+        """Measure the gradients of a step, then pull the encoders in their window.
+
+        Args:
+            optimizer: The one that is about to step.
+            scores: Of each modality, shape ``(M,)``.
+            finite: Whether losses and scores are, shape ``()``, bool.
+
+        Returns:
+            Whether the optimiser has gradients of any encoder.
+        """
+        gradients = {
+            modality: with_gradient
+            for modality, parameters in self._held_by(optimizer).items()
+            if (with_gradient := [p for p in parameters if p.grad is not None])
+        }
+        if not gradients:
+            return False
+        if id(optimizer) in self._stepped:  # a second step in one batch, optimised by hand
+            self.fold()
+        self._stepped.add(id(optimizer))
+        norms = {m: squared_norm(_gradients(held)) for m, held in gradients.items()}
+        finite = finite & torch.isfinite(torch.stack(list(norms.values()))).all()
+        alpha = torch.where(finite, self.strength(scores), 0.0)
+        self._values.update(score=scores, gap=gaps(scores))
+        self._finite = finite if self._finite is None else self._finite & finite
+        for modality, held in gradients.items():
+            index = self.modalities.index(modality)
+            encoder = self.encoders[modality]
+            if self.in_window[modality]:
+                penalty = encoder.pull(held, alpha[index])
+                rate = encoder.pull_rate(optimizer)
+                self._add(modality, alpha=alpha[index], penalty=penalty)
+                self._add(modality, pull=alpha[index] * (torch.nan if rate is None else rate))
+            trace = self._official_trace(encoder, held) if self.official else norms[modality]
+            self._add(modality, trace=trace)
+        return True
+
+    def fold(self) -> None:
+        """Add the step just made, over all its optimisers, to the period's sums."""
+        if self._finite is None:
+            return
+        assert self.period is not None
+        zero = self._values["score"].new_zeros(())
+        rows = {q: self._values[q] for q in ("score", "gap")}
+        for quantity in QUANTITIES:
+            if quantity not in rows:
+                parts = [self._parts.get((quantity, m), zero) for m in self.modalities]
+                rows[quantity] = torch.stack([part.to(zero.dtype) for part in parts])
+        had_gradient = tuple(("trace", m) in self._parts for m in self.modalities)
+        self.period.add(rows, had_gradient, self._finite)
+        self._forget_step()
+
+    def end(self, step: int) -> Entry:
+        """End the period: write its entry of the history and free the anchors.
+
+        Args:
+            step: Lightning's global step.
+        """
+        assert self.period is not None
+        sums = frozenset({"pull", "trace"} if self.official else {"pull"})
+        values, skipped = self.period.close(sum_of=sums)
+        if skipped and not self._warned:
+            self._warned = True
+            rank_zero_warn(
+                f"InfoRegCallback: {skipped} of {self.period.steps} steps of period "
+                f"{len(self.history)} had a loss, score or gradient that was not finite. They are "
+                "not regulated, and left out of trace and window; `history` counts them as "
+                "`skipped`. This is said once."
+            )
+        entry: Entry = {
+            "period": len(self.history),
+            "epoch": self.period.epoch,
+            "step": step,
+            "steps": self.period.steps,
+            "skipped": skipped,
+        }
+        entry |= {q: dict(zip(self.modalities, v, strict=True)) for q, v in values.items()}
+        entry["trace"], entry["change"] = self._trace_and_change(entry["trace"])
+        entry["in_window"] = dict(self.in_window)
+        self.history.append(entry)
+        self.period = None
+        for encoder in self.encoders.values():
+            encoder.release()
+        return entry
+
+    def state_dict(self, *, with_anchors: bool) -> dict[str, Any]:
+        """Plain types and tensors only, for loading with ``weights_only=True``."""
+        anchors = {m: e.state_dict() for m, e in self.encoders.items()} if with_anchors else {}
+        return {
+            "history": self.history,
+            "in_window": self.in_window,
+            "period": None if self.period is None else self.period.state_dict(),
+            "anchors": anchors,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state; anchors wait for :meth:`attach`."""
+        self.reset()
+        self.history, self.in_window = list(state["history"]), dict(state["in_window"])
+        self._unloaded = state["anchors"]
+        if state["period"] is not None:
+            self.period = Period(len(self.modalities), epoch=0)
+            self.period.load_state_dict(state["period"])
+
+    def _trace_and_change(
+        self, measured: Mapping[str, float | None]
+    ) -> tuple[dict[str, float], dict[str, float | None]]:
+        if not self.history:
+            return {m: value or 0.0 for m, value in measured.items()}, dict.fromkeys(measured)
+        before = self.history[-1]["trace"]
+        trace = {m: before[m] if value is None else value for m, value in measured.items()}
+        return trace, {m: relative_change(trace[m], before[m]) for m in trace}
+
+    def _held_by(self, optimizer: Optimizer) -> dict[str, list[nn.Parameter]]:
+        # A parameter group added during training, as on unfreezing, changes the number.
+        key = id(optimizer), sum(len(group["params"]) for group in optimizer.param_groups)
+        if key not in self._held:
+            self._held[key] = {m: e.held_by(optimizer) for m, e in self.encoders.items()}
+        return self._held[key]
+
+    def _official_trace(self, encoder: Encoder, held: Sequence[nn.Parameter]) -> Tensor:
+        layers = [p for p in held if id(p) in encoder.layer_weights]
+        return mean_square(_gradients(layers)) if layers else torch.zeros(())
+
+    def _add(self, modality: str, **parts: Tensor) -> None:
+        for quantity, part in parts.items():
+            key = quantity, modality
+            is_sum = quantity in ("trace", "penalty") and key in self._parts
+            self._parts[key] = self._parts[key] + part if is_sum else part
+
+    def _forget_step(self) -> None:
+        self._stepped = set()
+        self._finite = None
+        self._values = {}
+        self._parts = {}
+
+
+def flatten(entry: Entry) -> dict[str, float]:
+    """An entry of the history as metrics, ``inforeg/<quantity>/<modality>`` -> number."""
+    return {
+        f"inforeg/{quantity}/{modality}": float(value)
+        for quantity in (*QUANTITIES, "change", "in_window")
+        for modality, value in entry[quantity].items()
+        if value is not None
+    }
+
+
+def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -1,0 +1,202 @@
+"""Training through a Trainer against a plain loop that leaves the penalty to autograd."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
+from helpers.trainers import quiet_trainer
+from inforeg_lightning import InfoRegCallback
+
+EPOCHS = 6
+
+
+def unimodal_logits(module, features):
+    """z_m W_mᵀ + c / M, column by column of the head."""
+    logits, start = {}, 0
+    for name, z in features.items():
+        block = module.head.weight[:, start : start + z.shape[1]]
+        logits[name] = z @ block.T + module.head.bias / len(features)
+        start += z.shape[1]
+    return logits
+
+
+def squared_gradient(encoder):
+    return sum(float((p.grad**2).sum()) for p in encoder.parameters())
+
+
+def penalty(encoder, anchor):
+    return 0.5 * sum(
+        ((p - a) ** 2).sum() for p, a in zip(encoder.parameters(), anchor, strict=True)
+    )
+
+
+def paper_loop(module, batches, beta, K):
+    """Equations 5 to 16 and 26, one by one. Returns weights and windows by epoch."""
+    optimizer = module.configure_optimizers()
+    encoders = {name: getattr(module, f"{name}_encoder") for name in module.names}
+    traces = {name: [] for name in module.names}
+    weights, windows = [], []
+    for epoch in range(EPOCHS):
+        window = {
+            name: epoch >= 2 and (trace[-1] - trace[-2]) / trace[-1] > K
+            for name, trace in traces.items()
+        }
+        anchors = {n: [p.detach().clone() for p in e.parameters()] for n, e in encoders.items()}
+        steps = {name: [] for name in module.names}
+        for batch in batches:
+            features = module.features(batch)
+            loss = F.cross_entropy(
+                module.head(torch.cat(list(features.values()), 1)), batch["label"]
+            )
+            optimizer.zero_grad()
+            loss.backward(retain_graph=True)
+            for name, encoder in encoders.items():
+                steps[name].append(squared_gradient(encoder))
+            score = {}
+            for name, logits in unimodal_logits(module, features).items():
+                log_p = F.log_softmax(logits.detach(), dim=1)
+                score[name] = float(log_p[torch.arange(len(log_p)), batch["label"]].mean())
+            total = loss
+            for name in module.names:
+                weaker = [score[name] - score[m] for m in module.names if score[m] < score[name]]
+                if weaker and window[name]:
+                    gap = torch.tensor(sum(weaker) / len(weaker), dtype=torch.float64)
+                    alpha = torch.exp(beta * torch.tanh(gap))
+                    total = total + alpha * penalty(encoders[name], anchors[name])
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        for name in module.names:
+            traces[name].append(sum(steps[name]) / len(steps[name]))
+        weights.append(snapshot(module))
+        windows.append(window)
+    return weights, windows, traces
+
+
+def official_loop(module, batches, strength, gate, K):
+    """The published code's column of the specification's table."""
+    optimizer = module.configure_optimizers()
+    encoders = {name: getattr(module, f"{name}_encoder") for name in module.names}
+    traces = {name: [0.0] * 10 for name in module.names}
+    weights, windows = [], []
+    for epoch in range(EPOCHS):
+        is_open = epoch == 0
+        if epoch > 0:
+            newest, previous = sum(traces[gate][-10:]) / 10, sum(traces[gate][-11:-1]) / 10
+            is_open = (newest - previous) / newest > K
+        anchors = {n: [p.detach().clone() for p in e.parameters()] for n, e in encoders.items()}
+        squares = {
+            name: {layer: torch.zeros(()) for layer in encoder if isinstance(layer, nn.Linear)}
+            for name, encoder in encoders.items()
+        }
+        for batch in batches:
+            features = module.features(batch)
+            loss = F.cross_entropy(
+                module.head(torch.cat(list(features.values()), 1)), batch["label"]
+            )
+            score = {
+                name: sum(
+                    p[y] for p, y in zip(logits.detach().softmax(1), batch["label"], strict=True)
+                )
+                for name, logits in unimodal_logits(module, features).items()
+            }
+            optimizer.zero_grad()
+            strongest = max(score, key=lambda name: float(score[name]))
+            if is_open:
+                others = [float(score[strongest] - s) for n, s in score.items() if n != strongest]
+                factor = strength[module.names.index(strongest)]
+                gap = torch.tensor(sum(others) / len(others), dtype=torch.float64)
+                beta = factor * torch.exp(torch.tanh(gap))
+                loss = loss + beta * penalty(encoders[strongest], anchors[strongest])
+            loss.backward()
+            for layers in squares.values():
+                for layer in layers:
+                    layers[layer] = layers[layer] + layer.weight.grad**2
+            optimizer.step()
+        for name, layers in squares.items():
+            traces[name].append(sum(float(total.mean()) for total in layers.values()))
+        weights.append(snapshot(module))
+        windows.append(is_open)
+    return weights, windows, {name: trace[10:] for name, trace in traces.items()}
+
+
+def assert_close(ours, theirs):
+    assert len(ours) == len(theirs) == EPOCHS
+    for epoch, (mine, reference) in enumerate(zip(ours, theirs, strict=True)):
+        for name in reference:
+            torch.testing.assert_close(
+                mine[name], reference[name], rtol=0, atol=1e-10, msg=f"epoch {epoch}: {name}"
+            )
+
+
+SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}
+
+
+def train(callback, modalities, batches):
+    module = Late(modalities, batches, **SETTINGS)
+    quiet_trainer(max_epochs=EPOCHS, callbacks=[callback] if callback else []).fit(module)
+    return module
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_every_weight_of_every_epoch_is_that_of_the_paper(modalities):
+    batches = make_batches(modalities)
+    theirs, windows, traces = paper_loop(
+        Late(modalities, batches, **SETTINGS), batches, beta=0.7, K=0.02
+    )
+    strongest = [window["audio"] for window in windows]
+    assert True in strongest, "the window must open ..."
+    assert False in strongest[strongest.index(True) :], "... and close again"
+
+    callback = InfoRegCallback(encoder_paths(modalities), head="head", beta=0.7, K=0.02)
+    module = train(callback, modalities, batches)
+
+    assert_close(module.epoch_weights, theirs)
+    assert [entry["in_window"] for entry in callback.history] == windows
+    for name, trace in traces.items():
+        assert [e["trace"][name] for e in callback.history] == pytest.approx(trace, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "gate", "K"), [(2, "audio", 0.4), (2, "video", 0.2), (3, "audio", 0.3)]
+)
+def test_every_weight_of_every_epoch_is_that_of_the_published_code(modalities, gate, K):
+    batches = make_batches(modalities)
+    strength = (0.95, 0.1, 0.5)[:modalities]
+    theirs, windows, traces = official_loop(
+        Late(modalities, batches, **SETTINGS), batches, strength, gate, K=K
+    )
+    assert True in windows
+    assert False in windows, "the window must close"
+
+    callback = InfoRegCallback.official(
+        encoder_paths(modalities), head="head", strength=strength, gate=gate, K=K
+    )
+    module = train(callback, modalities, batches)
+
+    assert_close(module.epoch_weights, theirs)
+    for name, trace in traces.items():
+        assert [e["in_window"][name] for e in callback.history] == windows
+        assert [e["trace"][name] for e in callback.history] == pytest.approx(trace, rel=1e-12)
+
+
+def test_the_comparison_can_fail():
+    batches = make_batches()
+    with_pull = train(InfoRegCallback(encoder_paths(), head="head", window="always"), 2, batches)
+    without = train(None, 2, batches)
+    difference = max(
+        float((with_pull.epoch_weights[-1][n] - without.epoch_weights[-1][n]).abs().max())
+        for n in without.epoch_weights[-1]
+    )
+    assert difference > 1e-3
+
+
+@pytest.mark.parametrize("window", ["never", (4, 4), lambda traces: dict.fromkeys(traces, False)])
+def test_with_the_window_shut_training_is_bit_identical_to_training_without(window):
+    batches = make_batches()
+    plain = train(None, 2, batches)
+    measured = train(InfoRegCallback(encoder_paths(), head="head", window=window), 2, batches)
+    for ours, theirs in zip(measured.epoch_weights, plain.epoch_weights, strict=True):
+        assert_same_weights(ours, theirs)
