@@ -36,12 +36,12 @@ class Place:
     Attributes:
         folder: Its run folder.
         overrides: The overrides of the command line.
-        extra: Those of them that tell it from the plain method, as part of its name.
+        variant: Those of them that tell it from the method in the experiment as it is.
     """
 
     folder: Path
     overrides: tuple[str, ...]
-    extra: str
+    variant: str
 
 
 def place_of() -> Place:
@@ -97,15 +97,8 @@ def _train(
         for node in cfg.callbacks.values()
         if isinstance(node, DictConfig) and "_target_" in node
     ]
-    checkpoints = ModelCheckpoint(
-        place.folder / "checkpoints",
-        filename="best",
-        monitor="val/accuracy",  # never the test set
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    trainer = instantiate(cfg.trainer, callbacks=[*methods, *watchers, checkpoints], logger=logger)
+    best, last = _checkpoints(place.folder / "checkpoints")
+    trainer = instantiate(cfg.trainer, callbacks=[*methods, *watchers, best, last], logger=logger)
     trainer.fit(model, datamodule=data)
     fitted = time.perf_counter()
 
@@ -113,7 +106,7 @@ def _train(
     history = [period for method in methods for period in getattr(method, "history", [])]
     write_json(place.folder / "history.json", history)
     judge = instantiate(cfg.trainer, logger=False, enable_checkpointing=False)
-    files = {"best": checkpoints.best_model_path, "last": checkpoints.last_model_path}
+    files = {"best": best.best_model_path, "last": last.best_model_path}
     evaluations = {name: evaluate(model, data, judge, Path(file)) for name, file in files.items()}
     seconds = {"fit": fitted - started, "total": time.perf_counter() - started}
     result = _result(cfg, place, trainer.current_epoch, seconds) | evaluations
@@ -121,14 +114,30 @@ def _train(
     return result
 
 
+def _checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    # `save_last=True` would write only when the best is beaten, which is not the last epoch.
+    return (
+        ModelCheckpoint(
+            folder,
+            filename="best",
+            monitor="val/accuracy",  # never the test set
+            mode="max",
+            enable_version_counter=False,
+        ),
+        ModelCheckpoint(
+            folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+        ),
+    )
+
+
 def _result(
     cfg: DictConfig, place: Place, epochs: int, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    extra = f",{place.extra}" if place.extra else ""
     return {
         "experiment": cfg.name,
-        "method": cfg.callbacks.name + extra,
-        "title": cfg.callbacks.title + (f" [{place.extra}]" if place.extra else ""),
+        "method": cfg.callbacks.name,
+        "variant": place.variant,
+        "title": cfg.callbacks.title,
         "seed": cfg.seed,
         "modalities": list(cfg.modalities),
         "epochs": epochs,

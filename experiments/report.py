@@ -1,0 +1,43 @@
+"""Fold run folders into a table, figures and one HTML page.
+
+Example::
+
+    python experiments/report.py runs/av_digits
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from inforeg_lightning.report import load_runs, summarise, write_report
+
+
+def main() -> int:
+    """Write the report that the command line asks for; 1 where there is nothing to report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders to search for run folders")
+    parser.add_argument(
+        "--out", type=Path, help="where the report goes (default: `report` in the first folder)"
+    )
+    parser.add_argument("--baseline", default="none", help="method compared with (default: none)")
+    arguments = parser.parse_args()
+    try:
+        runs, unreadable = load_runs(arguments.runs)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+    for problem in unreadable:
+        print(f"left out: {problem.folder}: {problem.reason}", file=sys.stderr)
+    if not runs:
+        print("RUNS: no finished run found there; train something first", file=sys.stderr)
+        return 1
+    out = arguments.out or arguments.runs[0] / "report"
+    command = shlex.join(["python", "experiments/report.py", *sys.argv[1:]])
+    write_report(summarise(runs, arguments.baseline), unreadable, out, command)
+    print((out / "report.md").read_text())
+    print(f"Page: {(out / 'report.html').resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""The figures of an experiment; each takes a summary and returns a Matplotlib figure."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from inforeg_lightning.report import style
+from inforeg_lightning.report.group import Group
+from inforeg_lightning.report.markdown import heading
+from inforeg_lightning.report.runs import Run
+from inforeg_lightning.report.summary import Summary
+
+MOST_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what a reader needs beside it."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The groups that are drawn, with their colours."""
+
+    groups: tuple[Group, ...]
+    colours: tuple[str, ...]
+    modalities: tuple[str, ...]
+
+    def __iter__(self) -> Any:
+        return iter(zip(self.groups, self.colours, strict=True))
+
+
+def choose(summary: Summary) -> Drawn:
+    """The baseline and the groups of the best mean **validation** accuracy, at most four in all.
+
+    The test set has no say: what is shown must not be what happened to test well.
+    """
+    ranked = sorted(
+        summary.groups, key=lambda g: (not summary.is_baseline(g), -_validation(g), g.title)
+    )
+    chosen = [group for group in summary.groups if group in ranked[:MOST_GROUPS]]
+    others = iter(style.METHOD_COLOURS)
+    colours = [
+        style.BASELINE_COLOUR if summary.is_baseline(group) else next(others) for group in chosen
+    ]
+    return Drawn(tuple(chosen), tuple(colours), summary.modalities)
+
+
+def plots(summary: Summary) -> list[Plot]:
+    """All figures of an experiment, for which its runs have something to show."""
+    drawn = choose(summary)
+    seeds = "Lines are means over seeds, bands reach from the least to the greatest seed."
+    found = [
+        Plot(
+            "test_accuracy",
+            "Test accuracy at the last epoch",
+            "Dots are seeds, bars means with their 95 % t interval. A head is what the fused "
+            "classifier reads from a modality; a probe is what a new linear classifier reads "
+            "from the same frozen encoder.",
+            lambda: test_accuracy(drawn, summary),
+        ),
+        Plot(
+            "accuracy_by_epoch",
+            "Validation accuracy by epoch",
+            f"Of the fused prediction and of each modality's share of the head. {seeds}",
+            lambda: accuracy_by_epoch(drawn),
+        ),
+    ]
+    if any(run.history for group in drawn.groups for run in group.runs):
+        found += [
+            Plot(
+                "traces",
+                "Fisher trace of each encoder",
+                "Mean squared norm of the encoder's gradient over an epoch. Shaded: the prime "
+                f"learning window, darker the more seeds have it open. {seeds}",
+                lambda: traces(drawn),
+            ),
+            Plot(
+                "scores",
+                "Scores, and the strength of the regulation",
+                "Score: mean log-probability of the true class from one modality alone; the gap "
+                "between two modalities sets α. Dots mark epochs in which α was applied, for a "
+                f"modality inside its window. {seeds}",
+                lambda: scores(drawn),
+            ),
+        ]
+    return found
+
+
+def traces(drawn: Drawn) -> Figure:
+    """Trace by epoch, a row a modality and a column a method, with the window shaded."""
+    figure, axes = style.panels(len(drawn.modalities), len(drawn.groups))
+    for column, (group, colour) in enumerate(drawn):
+        for row, modality in enumerate(drawn.modalities):
+            panel = axes[row, column]
+            style.shade(panel, _window(group, modality))
+            style.band(panel, _history(group, "trace", modality), colour)
+            panel.set_yscale("log")
+            if row == 0:
+                panel.set_title(_wrapped(group.title))
+            if column == 0:
+                panel.set_ylabel(f"{modality} encoder\nTr(F), log scale")
+    _label_time(axes, drawn)
+    handles = [
+        Line2D([], [], color=style.FOREGROUND),
+        Patch(color=style.WINDOW_COLOUR, alpha=0.3, linewidth=0),
+    ]
+    style.legend_below(figure, handles, ["trace", "prime learning window"])
+    return figure
+
+
+def accuracy_by_epoch(drawn: Drawn) -> Figure:
+    """Validation accuracy by epoch: fused, then each modality's head."""
+    names = ["accuracy", *(f"accuracy_{modality}" for modality in drawn.modalities)]
+    figure, axes = style.panels(1, len(names), height=2.9)
+    lines: dict[str, Any] = {}
+    for panel, name in zip(axes[0], names, strict=True):
+        for group, colour in drawn:
+            if runs := [r.curves[f"val/{name}"] for r in group.runs if f"val/{name}" in r.curves]:
+                dash = (0, (4, 1.5)) if colour == style.BASELINE_COLOUR else "-"
+                lines[group.title] = style.band(panel, runs, colour, dash, scale=100)
+        panel.set_title("Fused" if name == "accuracy" else f"Head, {heading(name).split(',')[0]}")
+        panel.set_xlabel("epoch")
+    axes[0, 0].set_ylabel("validation accuracy, %")
+    if lines:
+        style.legend_below(figure, list(lines.values()), list(lines))
+    return figure
+
+
+def scores(drawn: Drawn) -> Figure:
+    """Score and strength by epoch, a column a method, a line a modality."""
+    # Log-probabilities are negative; other scores have another unit and need their own axis.
+    series = [_history(g, "score", m) for g in drawn.groups for m in drawn.modalities]
+    same_unit = all(value <= 0 for runs in series for run in runs for value in run.values())
+    figure, axes = style.panels(2, len(drawn.groups), share=same_unit)
+    for column, (group, _) in enumerate(drawn):
+        for index, modality in enumerate(drawn.modalities):
+            colour, dash = _modality_style(index)
+            style.band(axes[0, column], _history(group, "score", modality), colour, dash)
+            for run in group.runs:
+                applied = _applied(run, modality)
+                axes[1, column].plot(list(applied), list(applied.values()), ".", color=colour)
+        axes[0, column].set_title(_wrapped(group.title))
+    axes[0, 0].set_ylabel("score\n(log-probability)" if same_unit else "score")
+    axes[1, 0].set_ylabel("strength α,\nwhere applied")
+    _label_time(axes, drawn)
+    styles = [_modality_style(index) for index in range(len(drawn.modalities))]
+    handles = [Line2D([], [], color=colour, linestyle=dash) for colour, dash in styles]
+    style.legend_below(figure, handles, list(drawn.modalities))
+    return figure
+
+
+def test_accuracy(drawn: Drawn, summary: Summary) -> Figure:
+    """Every seed's test accuracy at the last epoch, with mean and interval."""
+    figure, axes = style.panels(1, 1, width=1.7 * len(summary.quantities), height=2.9)
+    panel, offsets = axes[0, 0], _offsets(len(drawn.groups))
+    for offset, (group, colour) in zip(offsets, drawn, strict=True):
+        for position, quantity in enumerate(summary.quantities):
+            index = summary.groups.index(group)
+            cell = summary.cells.get((index, "last", quantity))
+            if cell is None:
+                continue
+            values = [100 * value for value in group.values("last", quantity).values()]
+            x = position + offset
+            panel.plot([x] * len(values), values, "o", color=colour, alpha=0.45, markersize=4)
+            mean, half = 100 * cell.value.mean, 100 * (cell.value.half_width or 0)
+            panel.errorbar(x, mean, half, fmt="_", color=colour, markersize=13, capsize=3, lw=1.3)
+    panel.set_xticks(range(len(summary.quantities)), map(heading, summary.quantities))
+    panel.grid(axis="x", visible=False)
+    panel.set_ylabel("test accuracy, %")
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(low, 0), min(high, 101.5))  # an interval may reach beyond, an accuracy not
+    handles = [Line2D([], [], color=colour, marker="o", markersize=4) for _, colour in drawn]
+    style.legend_below(figure, handles, [group.title for group in drawn.groups])
+    return figure
+
+
+def _offsets(count: int) -> list[float]:
+    return [0.17 * (index - (count - 1) / 2) for index in range(count)]
+
+
+def _modality_style(index: int) -> tuple[str, Any]:
+    count = len(style.MODALITY_COLOURS)
+    return style.MODALITY_COLOURS[index % count], style.MODALITY_LINES[index % count]
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(textwrap.wrap(title, 30))
+
+
+def _label_time(axes: Any, drawn: Drawn) -> None:
+    every = [run.history for group in drawn.groups for run in group.runs if run.history]
+    for panel in axes[-1]:
+        panel.set_xlabel("epoch" if all(map(_by_epoch, every)) else "period")
+
+
+def _by_epoch(history: Sequence[Mapping[str, Any]]) -> bool:
+    return all(entry["epoch"] == entry["period"] for entry in history)
+
+
+def _history(group: Group, quantity: str, modality: str) -> list[dict[int, float]]:
+    return [
+        {
+            entry["period"]: entry[quantity][modality]
+            for entry in run.history
+            if entry[quantity].get(modality) is not None
+        }
+        for run in group.runs
+    ]
+
+
+def _window(group: Group, modality: str) -> dict[int, float]:
+    open_in: dict[int, list[bool]] = {}
+    for run in group.runs:
+        for entry in run.history:
+            open_in.setdefault(entry["period"], []).append(bool(entry["in_window"].get(modality)))
+    return {period: float(np.mean(values)) for period, values in open_in.items()}
+
+
+def _applied(run: Run, modality: str) -> dict[int, float]:
+    return {
+        entry["period"]: entry["alpha"][modality]
+        for entry in run.history
+        if entry["in_window"].get(modality) and entry["alpha"].get(modality)
+    }
+
+
+def _validation(group: Group) -> float:
+    values = [run.result["best"].get("val", {}).get("accuracy") for run in group.runs]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else 0.0
