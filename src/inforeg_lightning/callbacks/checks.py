@@ -19,7 +19,9 @@ def check_encoders(encoders: Mapping[str, str | Sequence[str]]) -> dict[str, tup
             f"{[*encoders]}. Balancing needs something to balance."
         )
     checked = {
-        modality: (paths,) if isinstance(paths, str) else tuple(paths)
+        modality: tuple(paths)
+        if isinstance(paths, Sequence) and not isinstance(paths, str)
+        else (paths,)
         for modality, paths in encoders.items()
     }
     for modality, paths in checked.items():

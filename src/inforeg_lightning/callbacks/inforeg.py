@@ -188,16 +188,19 @@ class InfoRegCallback(UnimodalCallback):
                 "InfoRegCallback found no state of its own in the checkpoint. Training goes on "
                 f"from step {trainer.global_step}, and the callback counts its periods from here."
             )
-        if regulator.period is None and self.period != "epoch":
-            regulator.begin(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ask the window which modalities are regulated in this epoch."""
-        if self.period == "epoch":
-            if self._regulator.period is not None:  # resumed from after an epoch's last batch
-                self._regulator.end(trainer.global_step)
+        """End the period of an epoch that was resumed after its last batch."""
+        if self.period == "epoch" and self._regulator.period is not None:
+            self._regulator.end(trainer.global_step)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin a period at its first batch: ask the window which modalities are regulated."""
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self._regulator.period is None:
             self._regulator.begin(trainer.current_epoch)
-            self._epoch_is_trained = False
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
@@ -205,8 +208,6 @@ class InfoRegCallback(UnimodalCallback):
         """Measure the gradients of the step, then pull the encoders in their window."""
         if self._score_sums is None:  # no batch of this step had a loss
             return
-        if self._regulator.period is None:  # resumed inside an epoch without a state of ours
-            self._regulator.begin(trainer.current_epoch)
         scores = self._step_scores(trainer)
         if self._regulator.step(optimizer, scores, self._step_is_finite()):
             self._stepped = True
@@ -224,12 +225,12 @@ class InfoRegCallback(UnimodalCallback):
         regulator = self._regulator
         regulator.fold()
         self._epoch_is_trained = trainer.is_last_batch
-        if regulator.period is not None and regulator.period.steps == self.period:
+        steps = 0 if regulator.period is None else regulator.period.steps
+        if isinstance(self.period, int) and steps >= self.period:
             entry = regulator.end(trainer.global_step)
             # `self.log` would drop what does not fall on a multiple of `log_every_n_steps`.
             for logger in trainer.loggers:
                 logger.log_metrics(flatten(entry), step=trainer.global_step)
-            regulator.begin(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the epoch's period: trace, relative change, history."""

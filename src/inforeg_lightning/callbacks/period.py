@@ -1,5 +1,6 @@
 """What is measured in one period of training: sums on the device, read by the host at its end."""
 
+import math
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class Period:
 
         Returns:
             For each of ``QUANTITIES`` one number a modality over the finite steps, ``None`` where
-            no step counts; and the number of steps that were not finite.
+            no step counts or a value is not defined (NaN); and the number of steps that were not finite.
         """
         if self._sums is None:
             return {quantity: [None] * self.modalities for quantity in QUANTITIES}, 0
@@ -66,7 +67,7 @@ class Period:
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             counts = with_gradient if quantity == "trace" else finite
             result[quantity] = [
-                None if not n else total if quantity in sum_of else total / n
+                None if not n or math.isnan(total) else total if quantity in sum_of else total / n
                 for total, n in zip(row, counts, strict=True)
             ]
         return result, self.steps - round(finite[0])
