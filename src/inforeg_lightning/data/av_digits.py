@@ -152,9 +152,10 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     import numpy as np
 
     try:
-        with np.load(path) as file:
+        # Opened here: given a path, numpy leaves the file open when it is not an archive.
+        with path.open("rb") as opened, np.load(opened) as archive:
             # Reading checks each member's checksum, and so finds damage anywhere in it.
-            tensors = {key: torch.from_numpy(file[key]) for key in file.files}
+            tensors = {key: torch.from_numpy(archive[key]) for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
     if not _complete(tensors):
