@@ -209,8 +209,8 @@ class InfoRegCallback(UnimodalCallback):
         if self._score_sums is None:  # no batch of this step had a loss
             return
         scores = self._step_scores(trainer)
-        if self._regulator.step(optimizer, scores, self._step_is_finite()):
-            self._stepped = True
+        self._regulator.step(optimizer, scores, self._step_is_finite())
+        self._stepped = True
 
     def on_train_batch_end(
         self,

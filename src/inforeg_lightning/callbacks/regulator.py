@@ -91,16 +91,13 @@ class Regulator:
         self.in_window = {m: bool(decision[m]) for m in self.modalities}
         self.period = Period(len(self.modalities), epoch)
 
-    def step(self, optimizer: Optimizer, scores: Tensor, finite: Tensor) -> bool:
+    def step(self, optimizer: Optimizer, scores: Tensor, finite: Tensor) -> None:
         """Measure the gradients of a step, then pull the encoders in their window.
 
         Args:
             optimizer: The one that is about to step.
             scores: Of each modality, shape ``(M,)``.
             finite: Whether losses and scores are, shape ``()``, bool.
-
-        Returns:
-            Whether the optimiser has gradients of any encoder.
         """
         gradients = {
             modality: with_gradient
@@ -108,7 +105,7 @@ class Regulator:
             if (with_gradient := [p for p in parameters if p.grad is not None])
         }
         if not gradients:
-            return False
+            return
         if id(optimizer) in self._stepped:  # a second step in one batch, optimised by hand
             self.fold()
         self._stepped.add(id(optimizer))
@@ -127,7 +124,6 @@ class Regulator:
                 self._add(modality, pull=alpha[index] * (torch.nan if rate is None else rate))
             trace = self._official_trace(encoder, held) if self.official else norms[modality]
             self._add(modality, trace=trace)
-        return True
 
     def fold(self) -> None:
         """Add the step just made, over all its optimisers, to the period's sums."""
