@@ -8,6 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
 from inforeg_lightning.core.regulation import pull
+from inforeg_lightning.core.shards import split_like, whole
 
 
 class Encoder:
@@ -66,7 +67,7 @@ class Encoder:
 
     def state_dict(self) -> dict[int, Tensor]:
         """The anchors by the index of their parameter, on the CPU."""
-        return {self._index[key]: anchor.cpu() for key, anchor in self._anchors.items()}
+        return {self._index[key]: whole(anchor).cpu() for key, anchor in self._anchors.items()}
 
     def load_state_dict(self, state: dict[int, Any]) -> None:
         """Take anchors from a checkpoint.
@@ -81,4 +82,4 @@ class Encoder:
                     "encoder has no such parameter. Resume with the module that was trained."
                 )
             parameter = self.parameters[index]
-            self._anchors[id(parameter)] = anchor.to(parameter.device)
+            self._anchors[id(parameter)] = split_like(anchor, parameter)

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.callbacks.layout import Layout
 from inforeg_lightning.core.scores import at_least_float32
+from inforeg_lightning.core.shards import whole
 
 Target = str | int | Callable[[Any], Tensor] | None
 
@@ -176,8 +177,8 @@ def _linear_share(head: nn.Linear, features: Tensor, modalities: int) -> Tensor:
     # In full precision whatever the training runs in: the split is exact, and it costs next to
     # nothing.
     with torch.autocast(features.device.type, enabled=False):
-        bias = None if head.bias is None else at_least_float32(head.bias) / modalities
-        return F.linear(at_least_float32(features), at_least_float32(head.weight), bias)
+        bias = None if head.bias is None else at_least_float32(whole(head.bias)) / modalities
+        return F.linear(at_least_float32(features), at_least_float32(whole(head.weight)), bias)
 
 
 def _check_width(head: nn.Linear, features: Any, encoders: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inforeg_lightning.core.shards import local_parts, sum_over_parts
+
 
 def squared_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Squared Euclidean norm of an encoder's gradient, one step's contribution to ``Tr(F)``.
@@ -13,12 +15,13 @@ def squared_norm(gradients: Sequence[Tensor]) -> Tensor:
     this number for the gradient of the batch.
 
     Args:
-        gradients: Gradients of the encoder's parameters, any shapes, one device.
+        gradients: Gradients of the encoder's parameters, any shapes, one device; of sharded ones
+            the parts of all processes count.
 
     Returns:
         Shape ``()``; float64 for float64 gradients, else float32 (half-precision squares overflow).
     """
-    return torch.stack(_norms(gradients)).square().sum()
+    return _squares(gradients).sum()
 
 
 def mean_square(gradients: Sequence[Tensor]) -> Tensor:
@@ -30,9 +33,9 @@ def mean_square(gradients: Sequence[Tensor]) -> Tensor:
     Returns:
         Shape ``()``; float64 for float64 gradients, else float32.
     """
-    norms = torch.stack(_norms(gradients))
-    sizes = norms.new_tensor([gradient.numel() for gradient in gradients])
-    return (norms.square() / sizes).sum()
+    squares = _squares(gradients)
+    sizes = squares.new_tensor([gradient.numel() for gradient in gradients])
+    return (squares / sizes).sum()
 
 
 def relative_change(newest: float, previous: float) -> float:
@@ -52,6 +55,7 @@ def relative_change(newest: float, previous: float) -> float:
     return change if change > -1e308 else -1e308
 
 
-def _norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+def _squares(gradients: Sequence[Tensor]) -> Tensor:
     dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
-    return list(torch._foreach_norm(list(gradients), 2, dtype))
+    norms = torch._foreach_norm(local_parts(gradients), 2, dtype)
+    return sum_over_parts(torch.stack(list(norms)).square(), gradients)

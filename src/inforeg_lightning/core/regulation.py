@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from inforeg_lightning.core.shards import local_parts, sum_over_parts
+
 _CHUNK_ELEMENTS = 1 << 21
 """Weights handled at once, 8 MB in float32. ``w − anchor`` needs memory of its own; in chunks it is
 a few megabytes instead of another copy of the encoder, and stays in a processor's cache."""
@@ -31,14 +33,15 @@ def pull(
     Returns:
         The penalty ``P``, shape ``()``, the dtype of ``alpha``.
     """
-    squares = alpha.new_zeros(())
-    for part in _chunks(parameters):
-        difference = torch._foreach_sub(list(parameters[part]), list(anchors[part]))
-        norms = torch.stack(list(torch._foreach_norm(difference, 2, alpha.dtype)))
-        squares += norms.square().sum()
+    squares: list[Tensor] = []
+    weights, starts, targets = map(local_parts, (parameters, anchors, gradients))
+    for part in _chunks(weights):
+        difference = torch._foreach_sub(weights[part], starts[part])
+        norms = torch._foreach_norm(difference, 2, alpha.dtype)
+        squares.append(torch.stack(list(norms)).square())
         torch._foreach_mul_(difference, alpha.to(difference[0].dtype))
-        torch._foreach_add_(list(gradients[part]), difference)
-    return 0.5 * alpha * squares
+        torch._foreach_add_(targets[part], difference)
+    return 0.5 * alpha * sum_over_parts(torch.cat(squares), parameters).sum()
 
 
 def _chunks(parameters: Sequence[Tensor]) -> Iterator[slice]:
