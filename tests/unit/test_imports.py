@@ -1,0 +1,79 @@
+"""What an import needs: the callback needs torch and lightning only."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import inforeg_lightning
+
+ROOT = Path(inforeg_lightning.__file__).parent
+OURS = {"inforeg_lightning", "typing_extensions"}  # torch itself needs the latter
+
+
+def imported(path, *, at_the_top_only):
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if at_the_top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module
+
+
+def outside(folder, **kwargs):
+    found = set()
+    for path in [ROOT / folder] if folder.endswith(".py") else (ROOT / folder).glob("*.py"):
+        found |= {name.split(".")[0] for name in imported(path, **kwargs)}
+    assert found, folder
+    return found - sys.stdlib_module_names - OURS
+
+
+def test_the_core_imports_torch_only():
+    assert outside("core", at_the_top_only=False) == {"torch"}
+    for path in (ROOT / "core").glob("*.py"):
+        ours = {n for n in imported(path, at_the_top_only=False) if n.startswith("inforeg")}
+        assert all(name.startswith("inforeg_lightning.core") for name in ours), path
+
+
+@pytest.mark.parametrize("folder", ["__init__.py", "callbacks"])
+def test_the_callback_needs_torch_and_lightning_only(folder):
+    assert outside(folder, at_the_top_only=False) <= {"torch", "lightning"}
+
+
+def test_lightning_is_imported_by_one_name():
+    for path in ROOT.rglob("*.py"):
+        for name in imported(path, at_the_top_only=False):
+            assert not name.startswith("pytorch_lightning"), path
+            assert not name.startswith("lightning") or name.startswith("lightning.pytorch"), path
+
+
+@pytest.mark.parametrize("folder", ["models", "data"])
+def test_what_extras_bring_is_imported_when_it_is_used(folder):
+    assert outside(folder, at_the_top_only=True) <= {"torch", "lightning", "torchmetrics", "numpy"}
+
+
+def hide(monkeypatch, package):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_without_torchvision_the_error_names_the_extra(monkeypatch):
+    hide(monkeypatch, "torchvision")
+    monkeypatch.delitem(sys.modules, "inforeg_lightning.models.resnet", raising=False)
+    with pytest.raises(ImportError, match=r"inforeg-lightning\[models\]"):
+        from inforeg_lightning.models import AudioResNet18
+
+        AudioResNet18()
+
+
+@pytest.mark.parametrize("package", ["sklearn", "espeakng_loader"])
+def test_without_its_sources_av_digits_names_the_extra(package, monkeypatch, tmp_path):
+    from inforeg_lightning.data import AVDigitsDataModule
+
+    hide(monkeypatch, package)
+    with pytest.raises(ImportError, match=r"inforeg-lightning\[data\]"):
+        AVDigitsDataModule(root=tmp_path).prepare_data()
