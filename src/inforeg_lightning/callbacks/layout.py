@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -38,13 +39,28 @@ class Blocks:
         features = features.detach()
         if set(self.owners) <= {modality, None}:
             return features
-        kept = features.clone()
-        for owner, part in zip(
-            self.owners, torch.split(kept, list(self.widths), self.dim), strict=True
-        ):
-            if owner not in (modality, None):
-                part.zero_()
+        kept = torch.zeros_like(features)
+        start = 0
+        for owner, width in zip(self.owners, self.widths, strict=True):
+            if owner in (modality, None):
+                kept.narrow(self.dim, start, width).copy_(features.narrow(self.dim, start, width))
+            start += width
         return kept
+
+    def columns(self, modality: str) -> list[slice]:
+        """Where along the last dimension a modality's features stand, and those of no encoder."""
+        if self.dim != -1:
+            return [slice(None)]
+        ends = [*accumulate(self.widths)]
+        return [
+            slice(end - width, end)
+            for owner, width, end in zip(self.owners, self.widths, ends, strict=True)
+            if owner in (modality, None)
+        ]
+
+    def keep_rows(self, modality: str, features: Tensor) -> Tensor:
+        """The features, zeroed as :meth:`keep_only` does where :meth:`columns` cannot tell."""
+        return features.detach() if self.dim == -1 else self.keep_only(modality, features)
 
 
 class Layout:

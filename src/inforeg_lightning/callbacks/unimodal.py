@@ -88,16 +88,17 @@ class UnimodalProbe:
         self._forget()
         self._watching = False
         with torch.no_grad(), autocast, _evaluating(self.head):
-            result = {
-                modality: self._run(self._layout.keep_only(modality, leaves), spec)
-                for modality in self.encoders
-            }
+            if isinstance(self.head, nn.Linear):
+                result = _linear_shares(self.head, leaves[0], self._layout, [*self.encoders])
+            else:
+                result = {
+                    modality: self._run(self._layout.keep_only(modality, leaves), spec)
+                    for modality in self.encoders
+                }
         self._watching = True
         return result
 
     def _run(self, leaves: list[Any], spec: TreeSpec) -> Tensor:
-        if isinstance(self.head, nn.Linear):
-            return _linear_share(self.head, leaves[0], len(self.encoders))
         args, kwargs = tree_unflatten(leaves, spec)
         output = self.head(*args, **kwargs)
         if not isinstance(output, Tensor):
@@ -173,12 +174,25 @@ def find_target(batch: Any, target: Target) -> Tensor:
     return found
 
 
-def _linear_share(head: nn.Linear, features: Tensor, modalities: int) -> Tensor:
+def _linear_shares(
+    head: nn.Linear, features: Tensor, layout: Layout, modalities: Sequence[str]
+) -> dict[str, Tensor]:
     # In full precision whatever the training runs in: the split is exact, and it costs next to
-    # nothing.
+    # nothing. Each modality multiplies its own columns only: with all of them, zeros or not, the
+    # cost would grow with the square of the number of modalities.
+    blocks = layout.blocks[0]
+    assert blocks is not None
     with torch.autocast(features.device.type, enabled=False):
-        bias = None if head.bias is None else at_least_float32(whole(head.bias)) / modalities
-        return F.linear(at_least_float32(features), at_least_float32(whole(head.weight)), bias)
+        weight = at_least_float32(whole(head.weight))
+        bias = None if head.bias is None else at_least_float32(whole(head.bias)) / len(modalities)
+        shares = {}
+        for modality in modalities:
+            z = at_least_float32(blocks.keep_rows(modality, features))
+            first, *others = blocks.columns(modality)
+            shares[modality] = F.linear(z[..., first], weight[:, first], bias)
+            for part in others:
+                shares[modality] += F.linear(z[..., part], weight[:, part])
+    return shares
 
 
 def _check_width(head: nn.Linear, features: Any, encoders: Mapping[str, Any]) -> None:
