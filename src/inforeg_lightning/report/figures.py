@@ -1,11 +1,13 @@
 """The figures of an experiment; each takes a summary and returns a Matplotlib figure."""
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -68,7 +70,7 @@ def plots(summary: Summary) -> list[Plot]:
             "Dots are seeds, bars means with their 95 % t interval. A head is what the fused "
             "classifier reads from a modality; a probe is what a new linear classifier reads "
             "from the same frozen encoder.",
-            lambda: test_accuracy(drawn, summary),
+            lambda: accuracy_of_seeds(drawn, summary),
         ),
         Plot(
             "accuracy_by_epoch",
@@ -131,7 +133,7 @@ def accuracy_by_epoch(drawn: Drawn) -> Figure:
                 dash = (0, (4, 1.5)) if colour == style.BASELINE_COLOUR else "-"
                 lines[group.title] = style.band(panel, runs, colour, dash, scale=100)
         panel.set_title("Fused" if name == "accuracy" else f"Head, {heading(name).split(',')[0]}")
-        panel.set_xlabel("epoch")
+        style.label_time(panel, "epoch")
     axes[0, 0].set_ylabel("validation accuracy, %")
     if lines:
         style.legend_below(figure, list(lines.values()), list(lines))
@@ -144,14 +146,12 @@ def scores(drawn: Drawn) -> Figure:
     series = [_history(g, "score", m) for g in drawn.groups for m in drawn.modalities]
     same_unit = all(value <= 0 for runs in series for run in runs for value in run.values())
     figure, axes = style.panels(2, len(drawn.groups), share=same_unit)
-    for column, (group, _) in enumerate(drawn):
+    for column, group in enumerate(drawn.groups):
+        axes[0, column].set_title(_wrapped(group.title))
         for index, modality in enumerate(drawn.modalities):
             colour, dash = _modality_style(index)
             style.band(axes[0, column], _history(group, "score", modality), colour, dash)
-            for run in group.runs:
-                applied = _applied(run, modality)
-                axes[1, column].plot(list(applied), list(applied.values()), ".", color=colour)
-        axes[0, column].set_title(_wrapped(group.title))
+        _strengths(axes[1, column], group, drawn)
     axes[0, 0].set_ylabel("score\n(log-probability)" if same_unit else "score")
     axes[1, 0].set_ylabel("strength α,\nwhere applied")
     _label_time(axes, drawn)
@@ -161,7 +161,21 @@ def scores(drawn: Drawn) -> Figure:
     return figure
 
 
-def test_accuracy(drawn: Drawn, summary: Summary) -> Figure:
+def _strengths(panel: Axes, group: Group, drawn: Drawn) -> None:
+    runs = [run for each in drawn.groups for run in each.runs]
+    every = [a for run in runs for m in drawn.modalities for a in _applied(run, m).values()]
+    panel.set_ylim(0, 1.08 * max(every, default=1.0))
+    applied = False
+    for index, modality in enumerate(drawn.modalities):
+        for run in group.runs:
+            at = _applied(run, modality)
+            panel.plot(list(at), list(at.values()), ".", color=_modality_style(index)[0])
+            applied = applied or bool(at)
+    if not applied:
+        panel.text(0.5, 0.5, "none applied", transform=panel.transAxes, ha="center")
+
+
+def accuracy_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
     """Every seed's test accuracy at the last epoch, with mean and interval."""
     figure, axes = style.panels(1, 1, width=1.7 * len(summary.quantities), height=2.9)
     panel, offsets = axes[0, 0], _offsets(len(drawn.groups))
@@ -196,13 +210,17 @@ def _modality_style(index: int) -> tuple[str, Any]:
 
 
 def _wrapped(title: str) -> str:
-    return "\n".join(textwrap.wrap(title, 30))
+    # What stands in brackets stays together.
+    unbroken = re.sub(
+        r"\([^)]*\)", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), title
+    )
+    return "\n".join(textwrap.wrap(unbroken, 30))
 
 
 def _label_time(axes: Any, drawn: Drawn) -> None:
     every = [run.history for group in drawn.groups for run in group.runs if run.history]
     for panel in axes[-1]:
-        panel.set_xlabel("epoch" if all(map(_by_epoch, every)) else "period")
+        style.label_time(panel, "epoch" if all(map(_by_epoch, every)) else "period")
 
 
 def _by_epoch(history: Sequence[Mapping[str, Any]]) -> bool:

@@ -150,11 +150,14 @@ def _save(figure: Figure, folder: Path, name: str) -> str:
 def _inline(svg: str, prefix: str, title: str) -> str:
     """An SVG as part of the page: its text in the page's colour, its ids its own."""
     svg = svg[svg.index("<svg") :]
+    points = re.search(r' width="([0-9.]+)pt"', svg)
+    # Below this width the labels are too small to read, and the figure scrolls instead.
+    least = f"min-width: {float(points[1]) * 0.85:.0f}px" if points else ""
     svg = re.sub(r' (width|height)="[^"]*pt"', "", svg, count=2)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     svg = svg.replace(style.FOREGROUND, "currentColor")
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}" style="{least}"', 1)
 
 
 def _list(items: Iterable[str]) -> str:

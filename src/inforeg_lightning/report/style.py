@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 FOREGROUND = "#1c2321"
 """Text and axes; the page replaces it by the reader's own text colour, light or dark."""
@@ -102,6 +103,12 @@ def band(
         low, high = [min(values) for values in columns], [max(values) for values in columns]
         axes.fill_between(at, low, high, color=colour, alpha=0.22, linewidth=0)
     return axes.plot(at, mean, color=colour, linestyle=line)[0]
+
+
+def label_time(axes: Axes, unit: str) -> None:
+    """Label the horizontal axis, with whole numbers only."""
+    axes.set_xlabel(unit)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
 def shade(axes: Axes, shares: Series) -> None:
