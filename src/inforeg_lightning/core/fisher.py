@@ -33,9 +33,10 @@ def mean_square(gradients: Sequence[Tensor]) -> Tensor:
     Returns:
         Shape ``()``; float64 for float64 gradients, else float32.
     """
-    squares = _squares(gradients)
-    sizes = squares.new_tensor([gradient.numel() for gradient in gradients])
-    return (squares / sizes).sum()
+    squares = list(_squares(gradients).unbind())
+    # The sizes as numbers: a tensor made of them would make the host wait for the device.
+    sizes = [float(gradient.numel()) for gradient in gradients]
+    return torch.stack(list(torch._foreach_div(squares, sizes))).sum()
 
 
 def relative_change(newest: float, previous: float) -> float:

@@ -52,4 +52,7 @@ def official_strength(scores: Tensor, factors: Sequence[float]) -> Tensor:
     """
     gap = gaps(scores)
     strongest = (gap > 0) & (scores == scores.max())
-    return torch.where(strongest, gap.new_tensor(factors) * torch.exp(torch.tanh(gap)), 0.0)
+    alpha = list(torch.exp(torch.tanh(gap)).unbind())
+    # The factors as numbers: a tensor made of them would make the host wait for the device.
+    scaled = torch._foreach_mul(alpha, [float(factor) for factor in factors])
+    return torch.where(strongest, torch.stack(list(scaled)), 0.0)
