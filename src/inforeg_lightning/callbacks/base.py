@@ -119,6 +119,7 @@ class UnimodalCallback(L.Callback):
             self._reported = None
         finite = torch.isfinite(loss.detach()).all()
         self._finite = finite if self._finite is None else self._finite & finite
+        self._scores = None
         if self._score_sums is None:
             raise ValueError(
                 "there are no unimodal logits: "
@@ -158,9 +159,15 @@ class UnimodalCallback(L.Callback):
         """The score of each modality over the step's global batch, shape ``(M,)``."""
         if self._scores is None:
             assert self._score_sums is not None
-            total = trainer.strategy.reduce(self._score_sums.clone(), reduce_op="sum")
+            assert self._finite is not None
+            # One process's infinite loss may leave every gradient finite: all must hear of it.
+            infinite = (~self._finite).to(self._score_sums).reshape(1)
+            sums = torch.cat([self._score_sums, infinite])
+            total = trainer.strategy.reduce(sums, reduce_op="sum")
             assert isinstance(total, Tensor)
-            self._scores = total[:-1] / total[-1] if self._reduce_score_by_mean else total[:-1]
+            *_, samples, infinite = total.unbind()
+            self._scores = total[:-2] / samples if self._reduce_score_by_mean else total[:-2]
+            self._finite = infinite == 0
         return self._scores
 
     def _step_is_finite(self) -> Tensor:
@@ -178,7 +185,6 @@ class UnimodalCallback(L.Callback):
             sums = torch.stack([score.sum() for score in scores])
             sums = torch.cat([sums, sums.new_full((1,), len(scores[0]))])
         self._score_sums = sums if self._score_sums is None else self._score_sums + sums
-        self._scores = None
 
     def _check_logits(self, logits: Mapping[str, Tensor], target: Tensor) -> None:
         for modality, value in logits.items():
