@@ -91,9 +91,10 @@ def plots(summary: Summary) -> list[Plot]:
             Plot(
                 "scores",
                 "Scores, and the strength of the regulation",
-                "Score: mean log-probability of the true class from one modality alone; the gap "
-                "between two modalities sets α. Dots mark epochs in which α was applied, for a "
-                f"modality inside its window. {seeds}",
+                "Score: mean log-probability of the true class from one modality alone (in the "
+                "published code, the sum of probabilities over a batch); the gap between two "
+                "modalities sets α. Dots: mean α of an epoch, of each seed and modality to which "
+                f"it was applied. {seeds}",
                 lambda: scores(drawn),
             ),
         ]
@@ -142,23 +143,33 @@ def accuracy_by_epoch(drawn: Drawn) -> Figure:
 
 def scores(drawn: Drawn) -> Figure:
     """Score and strength by epoch, a column a method, a line a modality."""
-    # Log-probabilities are negative; other scores have another unit and need their own axis.
-    series = [_history(g, "score", m) for g in drawn.groups for m in drawn.modalities]
-    same_unit = all(value <= 0 for runs in series for run in runs for value in run.values())
-    figure, axes = style.panels(2, len(drawn.groups), share=same_unit)
+    figure, axes = style.panels(2, len(drawn.groups), share=False)
     for column, group in enumerate(drawn.groups):
         axes[0, column].set_title(_wrapped(group.title))
         for index, modality in enumerate(drawn.modalities):
             colour, dash = _modality_style(index)
             style.band(axes[0, column], _history(group, "score", modality), colour, dash)
         _strengths(axes[1, column], group, drawn)
-    axes[0, 0].set_ylabel("score\n(log-probability)" if same_unit else "score")
+    _share_log_probabilities(axes[0], drawn)
+    axes[0, 0].set_ylabel("score")
     axes[1, 0].set_ylabel("strength α,\nwhere applied")
     _label_time(axes, drawn)
     styles = [_modality_style(index) for index in range(len(drawn.modalities))]
     handles = [Line2D([], [], color=colour, linestyle=dash) for colour, dash in styles]
     style.legend_below(figure, handles, list(drawn.modalities))
     return figure
+
+
+def _share_log_probabilities(panels: Sequence[Axes], drawn: Drawn) -> None:
+    """Give panels of log-probabilities, which are negative, one range; others keep their own."""
+    lows = {}
+    for panel, group in zip(panels, drawn.groups, strict=True):
+        runs = [run for m in drawn.modalities for run in _history(group, "score", m)]
+        values = [value for run in runs for value in run.values()]
+        if values and max(values) <= 0:
+            lows[panel] = min(values)
+    for panel in lows:
+        panel.set_ylim(1.05 * min(lows.values()), 0)
 
 
 def _strengths(panel: Axes, group: Group, drawn: Drawn) -> None:
