@@ -1,6 +1,7 @@
 """The trace of the Fisher information of an encoder, from its gradients (Eq. 5 to 7)."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -57,6 +58,6 @@ def relative_change(newest: float, previous: float) -> float:
 
 
 def _squares(gradients: Sequence[Tensor]) -> Tensor:
-    dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
+    dtype = reduce(torch.promote_types, {g.dtype for g in gradients}, torch.float32)
     norms = torch._foreach_norm(local_parts(gradients), 2, dtype)
     return sum_over_parts(torch.stack(list(norms)).square(), gradients)

@@ -1,6 +1,7 @@
 """The regulation: a pull of an encoder towards its weights at the start of the period (Eq. 12)."""
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +32,14 @@ def pull(
         alpha: Strength ``α``, shape ``()``, on the device of the parameters.
 
     Returns:
-        The penalty ``P``, shape ``()``, the dtype of ``alpha``.
+        The penalty ``P``, shape ``()``, the wider of the dtypes of ``alpha`` and the parameters.
     """
     squares: list[Tensor] = []
     weights, starts, targets = map(local_parts, (parameters, anchors, gradients))
+    dtype = reduce(torch.promote_types, {weight.dtype for weight in weights}, alpha.dtype)
     for part in _chunks(weights):
         difference = torch._foreach_sub(weights[part], starts[part])
-        norms = torch._foreach_norm(difference, 2, alpha.dtype)
+        norms = torch._foreach_norm(difference, 2, dtype)
         squares.append(torch.stack(list(norms)).square())
         torch._foreach_mul_(difference, alpha.to(difference[0].dtype))
         torch._foreach_add_(targets[part], difference)

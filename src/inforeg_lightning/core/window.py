@@ -86,8 +86,9 @@ class OfficialWindow:
     def __call__(self, traces: Traces) -> dict[str, bool]:
         """Say for each modality whether the next period is in the window of the gate."""
         trace = traces[self.gate]
-        newest = sum(trace[-self.span :]) / self.span
-        previous = sum(trace[:-1][-self.span :]) / self.span
+        # Sums compare as the averages do, and the smallest traces do not vanish in a division.
+        newest = sum(trace[-self.span :])
+        previous = sum(trace[:-1][-self.span :])
         is_open = len(trace) == 0 or relative_change(newest, previous) > self.K
         return dict.fromkeys(traces, is_open)
 
