@@ -27,7 +27,6 @@ class Period:
         self.epoch = epoch
         self.steps = 0
         self._sums: Tensor | None = None
-        self._masks: dict[tuple[bool, ...], Tensor] = {}
 
     def add(
         self, values: dict[str, Tensor], had_gradient: tuple[bool, ...], finite: Tensor
@@ -42,10 +41,11 @@ class Period:
         # Half a billion steps of float32 sums would still do; MPS has nothing better.
         dtype = torch.float32 if finite.device.type == "mps" else torch.float64
         ones = torch.ones(len(had_gradient), dtype=dtype, device=finite.device)
-        if had_gradient not in self._masks:  # a copy to the device: once, not every step
-            self._masks[had_gradient] = ones.new_tensor(had_gradient)
+        # Not made from a list: that copy would make the host wait for the device.
+        one, zero = ones[0], torch.zeros_like(ones[0])
+        with_gradient = torch.stack([one if had else zero for had in had_gradient])
         rows = [values[quantity].to(dtype) for quantity in QUANTITIES]
-        update = torch.stack([*rows, self._masks[had_gradient], ones])
+        update = torch.stack([*rows, with_gradient, ones])
         update = torch.where(finite, update, 0.0)
         self._sums = update if self._sums is None else self._sums.to(update).add_(update)
         self.steps += 1
@@ -58,7 +58,8 @@ class Period:
 
         Returns:
             For each of ``QUANTITIES`` one number a modality over the finite steps, ``None`` where
-            no step counts or a value is not defined (NaN); and the number of steps that were not finite.
+            no step counts or a value is not defined (NaN); and the number of steps that were not
+            finite.
         """
         if self._sums is None:
             return {quantity: [None] * self.modalities for quantity in QUANTITIES}, 0

@@ -1,0 +1,221 @@
+"""Inside a step nothing makes the host wait for the device: no value is read, none is copied there.
+
+On a CPU nothing waits, so the operations that would are counted instead.
+"""
+
+import lightning.pytorch as L
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from helpers.modules import CLASSES, Late, encoder_paths, make_batches
+from helpers.trainers import quiet_trainer
+from inforeg_lightning import InfoRegCallback, report_unimodal
+from inforeg_lightning.core.scores import linear_unimodal_logits
+from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
+
+EPOCHS, BATCHES = 3, 4
+READING_OPERATORS = {
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.equal.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+}
+# These reach no operator on a CPU, and would be copies on any other device.
+COPYING_FUNCTIONS = {
+    torch.Tensor.tolist,
+    torch.Tensor.numpy,
+    torch.Tensor.cpu,
+    torch.Tensor.new_tensor,
+    torch.tensor,
+    torch.as_tensor,
+}
+
+
+class Operators(TorchDispatchMode):
+    """Sees operators, those of the backward pass too."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in READING_OPERATORS:
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class Functions(TorchFunctionMode):
+    """Sees functions and methods, before they come down to operators."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in COPYING_FUNCTIONS:
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+class Counter:
+    """Two callbacks, to stand first and last: what happens between them in each step is counted."""
+
+    def __init__(self):
+        self.steps = []
+        counter = self
+
+        class First(L.Callback):
+            def on_train_batch_start(self, *args):
+                found = []
+                counter.steps.append(found)
+                counter.modes = [Operators(found), Functions(found)]
+                for mode in counter.modes:
+                    mode.__enter__()
+
+        class Last(L.Callback):
+            def on_train_batch_end(self, *args):
+                for mode in reversed(counter.modes):
+                    mode.__exit__(None, None, None)
+
+        self.first, self.last = First(), Last()
+
+
+def reads(module, *callbacks, **settings):
+    """What each step of a training reads, but the very first: there the head's inputs are told."""
+    counter = Counter()
+    every = [counter.first, *callbacks, counter.last]
+    quiet_trainer(callbacks=every, max_epochs=EPOCHS, **settings).fit(module)
+    assert len(counter.steps) == EPOCHS * BATCHES
+    return counter.steps[1:]
+
+
+NOTHING = [[]] * (EPOCHS * BATCHES - 1)
+
+
+class Reporting(Late):
+    def training_step(self, batch, batch_idx):
+        features = self.features(batch)
+        logits = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+        report_unimodal(self, logits, batch["label"])
+        return F.cross_entropy(sum(logits.values()), batch["label"])
+
+
+class Deep(Late):
+    """A head that is not linear: it runs once more for each modality."""
+
+    def make_head(self, width):
+        return nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, CLASSES))
+
+
+def paper(window="always", head="head", **settings):
+    return InfoRegCallback(encoder_paths(3), head=head, window=window, **settings)
+
+
+def official(head="head"):
+    return InfoRegCallback.official(encoder_paths(3), head=head, strength=(0.9, 0.5, 0.1))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x.sum() > 0),
+        lambda x: float(x.sum()),
+        lambda x: int(x.sum()),
+        lambda x: max(x.sum(), 0),
+        lambda x: torch.equal(x, x),
+        lambda x: x.nonzero(),
+        lambda x: x.tolist(),
+        lambda x: x.numpy(),
+        lambda x: x.cpu(),
+        lambda x: x.new_tensor([1.0, 2.0]),
+        lambda x: torch.tensor([1.0, 2.0]),
+    ],
+)
+def test_the_counter_counts(read):
+    class Reading(L.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            read(pl_module.head.bias.grad)
+
+    assert all(reads(Late(3), Reading()))
+
+
+def test_the_counter_sees_the_forward_pass_and_the_loss():
+    class Reading(Late):
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            return loss * (2.0 if loss > 1e9 else 1.0)
+
+    assert all(reads(Reading(3)))
+
+
+def test_without_the_callback_a_step_reads_nothing():
+    assert reads(Late(3)) == NOTHING
+
+
+@pytest.mark.parametrize("window", ["always", "never", "paper", "official", "adaptive", "outside"])
+@pytest.mark.parametrize(("make", "head"), [(Late, "head"), (Reporting, None), (Deep, "head")])
+def test_the_papers_method(make, head, window):
+    callback = paper(window, head)
+    assert reads(make(3), callback) == NOTHING
+    if window == "always":
+        assert all(entry["penalty"]["audio"] > 0 for entry in callback.history)
+
+
+@pytest.mark.parametrize(("make", "head"), [(Late, "head"), (Reporting, None)])
+def test_the_published_variant(make, head):
+    callback = official(head)
+    assert reads(make(3), callback) == NOTHING
+    assert callback.history[0]["in_window"]["audio"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"accumulate_grad_batches": 2},
+        {"precision": "bf16-mixed"},
+        {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
+    ],
+)
+def test_other_trainers(settings):
+    def make():
+        return Late(3).float()
+
+    batches = [{k: v.float() if v.is_floating_point() else v for k, v in b.items()}
+               for b in make_batches(3)]  # fmt: skip
+    without, with_callback = make(), make()
+    without.batches = with_callback.batches = batches
+    assert reads(with_callback, paper(), **settings) == reads(without, **settings)
+
+
+def test_an_optimiser_that_reads_by_itself_is_not_read_more():
+    class Adam(Late):
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), foreach=False)
+
+    without = reads(Adam(3))
+    assert any(without)
+    assert reads(Adam(3), paper()) == without
+
+
+def test_the_librarys_own_classifier_reads_nothing_either():
+    batch = {"audio": torch.randn(4, 1, 8, 8), "video": torch.randn(4, 1, 8, 8)}
+    batch["label"] = torch.arange(4) % CLASSES
+    module = LateFusionClassifier(
+        {name: ConvEncoder(widths=(4, 8)) for name in ("audio", "video")}, CLASSES
+    )
+    loader = torch.utils.data.DataLoader([batch] * BATCHES, batch_size=None)
+    module.train_dataloader = module.val_dataloader = lambda: loader
+    paths = {"audio": "encoders.audio", "video": "encoders.video"}
+    assert reads(module, InfoRegCallback(paths, head="head", window="always")) == NOTHING
+
+
+def test_a_period_of_steps_reads_its_sums_once_at_its_end():
+    steps = reads(Late(3), paper(period=3))
+    at_an_end = [(index + 1) % 3 == 0 for index in range(1, EPOCHS * BATCHES)]
+    assert [bool(found) for found in steps] == at_an_end
+    assert all(found == ["tolist"] for found in steps if found)
