@@ -1,9 +1,10 @@
 """Speak a list of words with eSpeak NG; run by path in a process of its own (see speech.py).
 
 Standard library only, so that it starts in a few hundredths of a second. Reads one JSON object
-from standard input: ``library``, ``voices_folder``, and ``utterances``, each ``[text, voice,
-speed, pitch]``. Writes, for each, the number of samples (uint32) and the samples (int16), both
-little-endian, to standard output. A fault goes to standard error with exit status 1.
+from standard input: ``library``, ``voices_folder`` (in the working folder), and ``utterances``,
+each ``[text, voice, speed, pitch]``. Writes, for each, the number of samples (uint32) and the
+samples (int16), both little-endian, to standard output. A fault goes to standard error with exit
+status 1.
 """
 
 import ctypes

@@ -62,15 +62,18 @@ def speak(utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
         )
     import espeakng_loader
 
+    voices = Path(espeakng_loader.get_data_path())
     request = {
         "library": str(espeakng_loader.get_library_path()),
-        "voices_folder": str(espeakng_loader.get_data_path()),
+        "voices_folder": voices.name,
         "utterances": [list(utterance) for utterance in utterances],
     }
     done = subprocess.run(
         # -I: neither the folder of the script nor the user's environment may shadow a module.
         [sys.executable, "-I", str(_WORKER)],
         input=json.dumps(request).encode(),
+        # eSpeak NG cuts paths at 160 characters; a name relative to here is always short enough.
+        cwd=voices.parent,
         capture_output=True,
         check=False,
     )

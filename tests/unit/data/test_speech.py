@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +54,19 @@ def test_the_library_is_not_loaded_into_this_process():
     speak([Utterance("one", "en")])
     with open("/proc/self/maps") as maps:
         assert "libespeak" not in maps.read()
+
+
+@needs_espeak
+def test_a_long_path_to_the_voices_is_no_obstacle(tmp_path, monkeypatch):
+    # eSpeak NG itself keeps 160 characters of the path.
+    import espeakng_loader
+
+    words = [Utterance("seven", "en-us+f1")]
+    expected = speak(words)
+    deep = tmp_path / ("x" * 100) / ("y" * 100) / "espeak-ng-data"
+    shutil.copytree(espeakng_loader.get_data_path(), deep)
+    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: str(deep))
+    assert np.array_equal(speak(words)[0], expected[0])
 
 
 @needs_espeak
