@@ -53,38 +53,38 @@ class AVDigitsRecipe:
     """
 
     train: SplitRecipe = SplitRecipe(
-        ("en-us", "en", "en+m1", "en-us+m2", "en+m3", "en-us+m4", "en+f1", "en-us+f2"),
-        (150, 200),
-        (40, 60),
-        (0.0, 0.0),
-        0.56,
-        3,
+        voices=("en", "en-us", "en+m1", "en-us+m2", "en+m3", "en-us+m4", "en+f1", "en-us+f2"),
+        speeds=(150, 200),
+        pitches=(40, 60),
+        snr_db=(-7.0, -7.0),
+        share=0.56,
+        renderings=3,
     )
     val: SplitRecipe = SplitRecipe(
-        ("en-gb-x-rp+m5", "en-gb-scotland+f3", "en-029+m6", "en-us-nyc+f4"),
-        (140, 220),
-        (25, 75),
-        (0.0, 0.0),
-        0.14,
-        2,
+        voices=("en-gb-x-rp+Andy", "en-gb-scotland+belinda", "en-029+m6", "en-us-nyc+f4"),
+        speeds=(150, 200),
+        pitches=(35, 65),
+        snr_db=(-7.0, -7.0),
+        share=0.14,
+        renderings=2,
     )
     test: SplitRecipe = SplitRecipe(
-        (
+        voices=(
             "en-gb-x-rp+m7",
             "en-gb-scotland+m8",
             "en-029+f5",
-            "en-us-nyc+klatt",
-            "en-gb-x-gbclan+klatt3",
-            "en-gb-x-gbcwmd+Annie",
+            "en-us-nyc+f3",
+            "en-gb-x-gbclan+Annie",
+            "en-gb-x-gbcwmd+m5",
         ),
-        (140, 220),
-        (25, 75),
-        (0.0, 0.0),
-        0.3,
-        2,
+        speeds=(150, 200),
+        pitches=(35, 65),
+        snr_db=(-7.0, -7.0),
+        share=0.3,
+        renderings=2,
     )
-    image_size: int = 28
-    digit_sizes: tuple[int, int] = (14, 18)
+    image_size: int = 24
+    digit_sizes: tuple[int, int] = (14, 16)
     fragments: int = 2
     image_noise: float = 0.1
     mel_bands: int = 32
