@@ -1,32 +1,12 @@
 """Two processes with DDP against one process on the same global batches."""
 
 import pytest
-import torch
 
 from ddp.worker import EPOCHS, Sampled, callback, make_samples, train
+from helpers.comparison import assert_close, assert_opens_and_closes
 from helpers.modules import Late, assert_same_weights, make_batches
 
 SETUPS = ["uneven", "padded", "opposed", "accumulated", "unequal", "infinite", "resumed"]
-
-
-def assert_close(ours: dict, theirs: dict) -> None:
-    """Every weight of every epoch, every decision and every number of the history."""
-    assert len(ours["weights"]) == len(theirs["weights"]) > 0
-    for mine, reference in zip(ours["weights"], theirs["weights"], strict=True):
-        for name in reference:
-            torch.testing.assert_close(mine[name], reference[name], rtol=0, atol=1e-10, msg=name)
-    for mine, reference in zip(ours["history"], theirs["history"], strict=True):
-        assert mine["in_window"] == reference["in_window"]
-        for quantity in ("trace", "change", "score", "gap", "alpha", "pull", "penalty"):
-            for modality, value in reference[quantity].items():
-                expected = value if value is None else pytest.approx(value, rel=1e-9, abs=1e-12)
-                assert mine[quantity][modality] == expected, (quantity, modality)
-
-
-def assert_opens_and_closes(history: list[dict]) -> None:
-    decisions = [entry["in_window"]["audio"] for entry in history]
-    assert True in decisions, "the window must open ..."
-    assert False in decisions[decisions.index(True) :], "... and close again"
 
 
 @pytest.mark.parametrize("setup", SETUPS)

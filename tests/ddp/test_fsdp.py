@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddp.test_ddp import assert_close
 from ddp.worker import Sampled, SampledPerceptron, callback, make_samples, train
+from helpers.comparison import assert_close
 from helpers.modules import assert_same_weights, encoder_paths
 from inforeg_lightning import InfoRegCallback
 

@@ -9,7 +9,13 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
-from inforeg_lightning.callbacks.checks import check_encoders, check_parameters, resolve
+from inforeg_lightning.callbacks.checks import (
+    check_encoders,
+    check_optimizers,
+    check_parameters,
+    check_strategy,
+    resolve,
+)
 from inforeg_lightning.callbacks.unimodal import Target, UnimodalProbe, find_target
 from inforeg_lightning.core.scores import ScoreFunction, log_probability, probability
 
@@ -68,10 +74,11 @@ class UnimodalCallback(L.Callback):
         """Resolve the paths and register the hooks; later is too late for a compiled module."""
         if stage != "fit":
             return
+        check_strategy(trainer)
         self._close_probe()
         self._checked_logits = False
         try:
-            self._find_modules(pl_module)
+            self._find_modules(trainer, pl_module)
         except ValueError:
             # Modules made in `configure_model` do not exist yet: they are looked for again below.
             if not is_overridden("configure_model", pl_module):
@@ -79,9 +86,10 @@ class UnimodalCallback(L.Callback):
             self._modules = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find modules that ``configure_model`` has made."""
+        """Find modules that ``configure_model`` has made; check the optimisers."""
+        check_optimizers(trainer)
         if not self._modules:
-            self._find_modules(pl_module)
+            self._find_modules(trainer, pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Remove the hooks."""
@@ -217,13 +225,13 @@ class UnimodalCallback(L.Callback):
         self._finite = None
         self._stepped = False
 
-    def _find_modules(self, module: L.LightningModule) -> None:
+    def _find_modules(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         modules = {
             modality: [resolve(module, path, f"encoders[{modality!r}]") for path in paths]
             for modality, paths in self.encoders.items()
         }
         head = None if self.head is None else resolve(module, self.head, "head")
-        check_parameters(modules, head)
+        check_parameters(modules, head, trainer)
         self._modules = modules
         if head is not None:
             self._probe = UnimodalProbe(modules, head)

@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import BaseFinetuning
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import nn
+
+_STRATEGIES: dict[type, str] = {
+    DeepSpeedStrategy: "keeps gradients in buffers of its own, where they cannot be regulated",
+    FSDPStrategy: "flattens parameters, so that an encoder's cannot be told from others'",
+}
 
 
 def check_encoders(encoders: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -50,14 +58,43 @@ def resolve(module: nn.Module, path: str, argument: str) -> nn.Module:
     return found
 
 
-def check_parameters(modules: Mapping[str, Sequence[nn.Module]], head: nn.Module | None) -> None:
+def check_strategy(trainer: L.Trainer) -> None:
+    """Refuse strategies that keep gradients where they cannot be measured and edited."""
+    for refused, reason in _STRATEGIES.items():
+        if isinstance(trainer.strategy, refused):
+            raise ValueError(
+                f"`Trainer(strategy=...)` is {type(trainer.strategy).__name__}, which {reason}. "
+                "Use DDPStrategy, or ModelParallelStrategy with `fully_shard` (FSDP2)."
+            )
+
+
+def check_optimizers(trainer: L.Trainer) -> None:
+    """Refuse optimisers whose gradients are still multiplied by the fp16 loss scale."""
+    if getattr(trainer.precision_plugin, "scaler", None) is None:
+        return
+    for optimizer in trainer.optimizers:
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise ValueError(
+                f"{type(optimizer).__name__}(fused=True) unscales fp16 gradients inside its own "
+                "step, after the regulation. Use fused=False, or precision='bf16-mixed'."
+            )
+
+
+def check_parameters(
+    modules: Mapping[str, Sequence[nn.Module]], head: nn.Module | None, trainer: L.Trainer
+) -> None:
     """Check that encoders have parameters to train and share none with each other or a head."""
     owner: dict[int, str] = {}
+    # Such a callback has frozen what it will unfreeze, if it comes before ours.
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    unfreezes = any(isinstance(callback, BaseFinetuning) for callback in callbacks)
     for modality, parts in modules.items():
-        if not any(p.requires_grad for part in parts for p in part.parameters()):
+        parameters = [p for part in parts for p in part.parameters()]
+        if not any(p.requires_grad or unfreezes for p in parameters):
             raise ValueError(
                 f"`encoders[{modality!r}]` has no trainable parameter: there is nothing to "
-                "regulate. Leave the modality out or unfreeze its encoder before training."
+                "regulate. Leave the modality out, unfreeze its encoder before training, or "
+                "unfreeze it during training by a BaseFinetuning callback."
             )
         for part in parts:
             for name, parameter in part.named_parameters():

@@ -95,7 +95,7 @@ class InfoRegCallback(UnimodalCallback):
         K: float = 0.04,
         window: str | tuple[int, int] | Window = "paper",
         score: str | ScoreFunction = "log_prob",
-        period: str | int = "epoch",
+        period: int | str = "epoch",  # int first: a parser tries the types in order
     ) -> None:
         super().__init__(encoders, head, target, score)
         if not 0 <= beta <= 80:

@@ -1,6 +1,6 @@
 """Which of a head's inputs, and which parts of them, are the features of which modality."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -105,13 +105,20 @@ class Layout:
                     "not a concatenation of features that are each of one modality"
                 )
             self.blocks.append(blocks)
-        found = {owner for blocks in self.blocks if blocks for owner in blocks.owners}
-        if missing := [modality for modality in encoders if modality not in found]:
+        if self._missing(encoders):  # frozen encoders leave no graph, and their parts none to find
+            for index, leaf in enumerate(leaves):
+                if isinstance(leaf, Tensor):
+                    self.blocks[index] = _by_value(leaf, features) or self.blocks[index]
+        if missing := self._missing(encoders):
             shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
             raise LookupError(
                 f"the features of {', '.join(missing)} are not among the inputs of the head "
                 f"(shapes {shapes})"
             )
+
+    def _missing(self, modalities: Iterable[str]) -> list[str]:
+        found = {owner for blocks in self.blocks if blocks for owner in blocks.owners}
+        return [modality for modality in modalities if modality not in found]
 
     def keep_only(self, modality: str, leaves: Sequence[Any]) -> list[Any]:
         """The inputs with the features of all other modalities set to zero."""

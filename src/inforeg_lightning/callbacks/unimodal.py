@@ -14,7 +14,7 @@ from inforeg_lightning.callbacks.layout import Layout
 from inforeg_lightning.core.scores import at_least_float32
 from inforeg_lightning.core.shards import whole
 
-Target = str | int | Callable[[Any], Tensor] | None
+Target = int | str | Callable[[Any], Tensor] | None
 
 _REMEDY = "Report the logits from training_step with `report_unimodal(...)` and leave out `head=`."
 

@@ -1,0 +1,71 @@
+"""Training with InfoReg through a Trainer, and the same training by a plain loop."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from helpers.modules import Late, encoder_paths, snapshot
+from helpers.trainers import quiet_trainer
+from inforeg_lightning import InfoRegCallback
+
+EPOCHS = 6
+
+
+def inforeg(**settings: Any) -> InfoRegCallback:
+    return InfoRegCallback(encoder_paths(), head="head", **{"beta": 0.7, "K": 0.02} | settings)
+
+
+def fit(
+    module: Late,
+    callback: InfoRegCallback | None,
+    *others: Any,
+    compiled: Any = None,
+    ckpt_path: Any = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    callbacks = [*([] if callback is None else [callback]), *others]
+    trainer = quiet_trainer(**{"callbacks": callbacks, "max_epochs": EPOCHS} | settings)
+    trainer.fit(module if compiled is None else compiled, ckpt_path=ckpt_path)
+    history = None if callback is None else callback.history
+    return {"weights": module.epoch_weights, "history": history, "trainer": trainer}
+
+
+def plain_loop(
+    module: Late,
+    *,
+    beta: float = 0.7,
+    epochs: int = EPOCHS,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    clip: Callable[[list[Tensor]], None] = lambda parameters: None,
+) -> list[dict[str, Tensor]]:
+    """Two modalities, the window always open: pull, then clip, then step."""
+    optimizer = module.configure_optimizers()
+    weights = []
+    for _ in range(epochs):
+        anchors = snapshot(module)
+        for batch in module.batches:
+            with autocast():
+                features = module.features(batch)
+                loss = F.cross_entropy(
+                    module.head(torch.cat([*features.values()], 1)), batch["label"]
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            blocks = module.head.weight.split([z.shape[1] for z in features.values()], 1)
+            score = {}
+            for (name, z), block in zip(features.items(), blocks, strict=True):
+                logits = F.linear(z.to(block.dtype), block, module.head.bias / 2).detach()
+                score[name] = -F.cross_entropy(logits, batch["label"])
+            strong, weak = sorted(score, key=lambda name: -float(score[name]))
+            alpha = torch.exp(beta * torch.tanh(score[strong] - score[weak]))
+            for name, parameter in module.named_parameters():
+                if name.startswith(f"{strong}_encoder"):
+                    parameter.grad += alpha * (parameter.detach() - anchors[name])
+            clip([*module.parameters()])
+            optimizer.step()
+        weights.append(snapshot(module))
+    return weights
