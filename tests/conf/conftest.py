@@ -1,0 +1,45 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF, EXPERIMENTS = ROOT / "conf", ROOT / "experiments"
+
+# The programs are scripts, not a package: their modules are found as the scripts find them.
+sys.path.insert(0, str(EXPERIMENTS))
+
+
+@pytest.fixture
+def composed():
+    """Compose the configuration of some overrides."""
+
+    def compose_with(*overrides, hydra=False):
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("train", list(overrides), return_hydra_config=hydra)
+
+    return compose_with
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Run one of the programs; return the finished process with its output."""
+
+    def run(program, *arguments, cwd, status=0):
+        process = subprocess.run(
+            [sys.executable, str(EXPERIMENTS / program), *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert process.returncode == status, process.stdout + process.stderr
+        return process
+
+    return run

@@ -1,0 +1,116 @@
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from inforeg_lightning import InfoRegCallback
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+WITHOUT_DATA = {"cremad", "kinetics_sounds"}
+
+
+def _callback(cfg):
+    (node,) = (
+        node for node in cfg.callbacks.values() if OmegaConf.is_config(node) and "_target_" in node
+    )
+    return instantiate(node, _convert_="all")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_whole(composed, experiment):
+    cfg = composed(f"experiment={experiment}")
+    assert not OmegaConf.missing_keys(cfg)
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - WITHOUT_DATA))
+def test_every_experiment_passes_the_checks(composed, experiment):
+    from checks import check
+
+    check(composed(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize("experiment", sorted(WITHOUT_DATA))
+def test_data_of_a_later_release_are_one_clear_error(composed, experiment):
+    from checks import RecipeError, check
+
+    with pytest.raises(RecipeError, match="module of this data set is not in this release"):
+        check(composed(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize("experiment", sorted(WITHOUT_DATA))
+def test_published_hyperparameters(composed, experiment):
+    cfg = composed(f"experiment={experiment}")
+    model = instantiate(cfg.model, _convert_="all")
+    published = {"lr": 0.002, "momentum": 0.9, "weight_decay": 1e-4, "step_size": 30, "gamma": 0.1}
+    assert {name: model.hparams[name] for name in published} == published
+    assert (model.hparams["warmup_epochs"], model.hparams["unimodal_losses"]) == (0, False)
+    assert (cfg.trainer.max_epochs, cfg.data.batch_size) == (50, 64)
+    assert model.head.in_features == 1024
+    assert model.head.out_features == {"cremad": 6, "kinetics_sounds": 31}[experiment]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_method_has_a_callback_for_every_model(composed, experiment, method):
+    cfg = composed(f"experiment={experiment}", f"callbacks={method}")
+    assert isinstance(_callback(cfg), InfoRegCallback)
+    assert cfg.callbacks.name.split(",")[0] == method
+    assert cfg.callbacks.title
+
+
+def test_searched_parameters_are_the_defaults_of_the_signature(composed):
+    signature = inspect.signature(InfoRegCallback).parameters
+    assert composed().callbacks.inforeg.beta == signature["beta"].default
+    assert signature["K"].default == composed().callbacks.inforeg.K
+
+
+def test_av_digits_is_trained_as_it_was_calibrated(composed):
+    sys.path.insert(0, str(CONF.parent / "experiments"))
+    from calibrate_av_digits import RECIPE
+    from inforeg_lightning.data import AVDigitsDataModule
+    from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
+
+    cfg = composed("experiment=av_digits")
+
+    def with_defaults(target, node):
+        defaults = {name: p.default for name, p in inspect.signature(target).parameters.items()}
+        return defaults | OmegaConf.to_container(node, resolve=True)
+
+    model = with_defaults(LateFusionClassifier, cfg.model)
+    assert {key: model[key] for key in RECIPE["optimizer"]} == RECIPE["optimizer"]
+    for modality, settings in RECIPE["encoders"].items():
+        encoder = with_defaults(ConvEncoder, cfg.model.encoders[modality])
+        assert {key: encoder[key] for key in settings if key != "widths"} == {
+            key: value for key, value in settings.items() if key != "widths"
+        }
+        assert tuple(encoder["widths"]) == tuple(settings["widths"])
+    assert with_defaults(AVDigitsDataModule, cfg.data)["batch_size"] == RECIPE["batch_size"]
+    assert cfg.trainer.max_epochs == RECIPE["max_epochs"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=-1"], "seed must be an integer of at least 0, got -1"),
+        (["seed=0.5"], "seed must be an integer of at least 0, got 0.5"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs must be an integer of at least 1"),
+        (["threads=0"], "threads must be an integer of at least 1"),
+        (["+model.step=3"], r"model.step is not an argument of .*did you mean step_size\?"),
+        (["+trainer.zzz=3"], "trainer.zzz is not an argument of lightning.pytorch.Trainer"),
+        (["~data.shapes"], "data lacks shapes, which .* needs"),
+        (["name=???"], "name must be given, as name=VALUE"),
+        (["+modalities.smell=encoders.smell"], "modalities names .*smell"),
+        (["data._target_=nowhere.Data"], "data is nowhere.Data, which cannot be imported"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_error(composed, overrides, message):
+    from checks import RecipeError, check
+
+    with pytest.raises(RecipeError, match=message):
+        check(composed("experiment=synthetic", *overrides))
