@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from display import Display
+from references import remarks
 from workers import CONF, train_all
 
 METHODS = ("none", "inforeg", "inforeg_adaptive")
@@ -110,7 +111,9 @@ def _report(folders: list[Path], out: Path, console: Console) -> None:
     with console.status("Drawing the report …"):
         runs, unreadable = load_runs(folders)
         command = shlex.join(["python", "experiments/demo.py", *sys.argv[1:]])
-        page = write_report(summarise(runs), unreadable, out, command)
+        summaries = summarise(runs)
+        above = remarks(summary.experiment for summary in summaries)
+        page = write_report(summaries, unreadable, out, command, above)
     # Markdown as it is: it can be pasted, and a narrow terminal does not cut it.
     console.print((out / "report.md").read_text(), markup=False, highlight=False, soft_wrap=True)
     console.print(f"Page: {page.resolve()}", markup=False, highlight=False, soft_wrap=True)

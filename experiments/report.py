@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from inforeg_lightning.report import load_runs, summarise, write_report
+from references import remarks
 
 
 def main() -> int:
@@ -33,7 +34,9 @@ def main() -> int:
         return 1
     out = arguments.out or arguments.runs[0] / "report"
     command = shlex.join(["python", "experiments/report.py", *sys.argv[1:]])
-    write_report(summarise(runs, arguments.baseline), unreadable, out, command)
+    summaries = summarise(runs, arguments.baseline)
+    above = remarks(summary.experiment for summary in summaries)
+    write_report(summaries, unreadable, out, command, above)
     print((out / "report.md").read_text())
     print(f"Page: {(out / 'report.html').resolve()}")
     return 0

@@ -36,6 +36,7 @@ def write_report(
     unreadable: Sequence[Unreadable],
     out: Path,
     command: str = "",
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write ``report.html``, ``report.md``, ``summary.json`` and the figures as SVG and PNG.
 
@@ -44,12 +45,16 @@ def write_report(
         unreadable: Run folders that could not be used; they are listed and counted.
         out: Folder to write to; made if missing.
         command: The command that makes this report again.
+        remarks: Sentences to set above the tables, as they are.
 
     Returns:
         The page.
     """
     out.mkdir(parents=True, exist_ok=True)
-    body = [_head(summaries, unreadable), *(_section(summary, out) for summary in summaries)]
+    body = [
+        _head(summaries, unreadable, remarks),
+        *(_section(summary, out) for summary in summaries),
+    ]
     body.append(_explanations(summaries, command))
     names = ", ".join(summary.experiment for summary in summaries)
     template = Template((files(__package__) / "page.html").read_text())
@@ -57,15 +62,18 @@ def write_report(
     page.write_text(
         template.substitute(title=escape(f"InfoReg report: {names}"), body="\n".join(body))
     )
-    (out / "report.md").write_text(_markdown(summaries, unreadable))
+    (out / "report.md").write_text(_markdown(summaries, unreadable, remarks))
     (out / "summary.json").write_text(_json(summaries, unreadable, command))
     return page
 
 
-def _head(summaries: Sequence[Summary], unreadable: Sequence[Unreadable]) -> str:
+def _head(
+    summaries: Sequence[Summary], unreadable: Sequence[Unreadable], remarks: Sequence[str]
+) -> str:
     count = sum(len(group.runs) for summary in summaries for group in summary.groups)
     names = ", ".join(summary.experiment for summary in summaries)
     parts = [f"<h1>InfoReg report: {escape(names)}</h1>", f"<p class=quiet>{count} runs.</p>"]
+    parts += [f"<p>{escape(remark)}</p>" for remark in remarks]
     if unreadable:
         items = _list(f"{problem.folder}: {problem.reason}" for problem in unreadable)
         parts.append(
@@ -164,8 +172,10 @@ def _list(items: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
 
 
-def _markdown(summaries: Sequence[Summary], unreadable: Sequence[Unreadable]) -> str:
-    text = "\n".join(markdown(summary) for summary in summaries)
+def _markdown(
+    summaries: Sequence[Summary], unreadable: Sequence[Unreadable], remarks: Sequence[str]
+) -> str:
+    text = "\n".join([*(f"{remark}\n" for remark in remarks), *map(markdown, summaries)])
     if unreadable:
         listed = "\n".join(f"- {problem.folder}: {problem.reason}" for problem in unreadable)
         text += f"\n{len(unreadable)} run folders are not in this table:\n\n{listed}\n"

@@ -29,7 +29,9 @@ def summaries(write_run, runs):
 @pytest.fixture
 def page(summaries, tmp_path):
     broken = [Unreadable(tmp_path / "lost", "unfinished: it has no result.json")]
-    return write_report(summaries, broken, tmp_path / "out", "python experiments/report.py runs")
+    return write_report(
+        summaries, broken, tmp_path / "out", "python experiments/report.py runs", ["A & B."]
+    )
 
 
 def test_page_needs_nothing_but_itself(page):
@@ -48,6 +50,8 @@ def test_page_shows_everything(page):
     assert "unfinished: it has no result.json" in text
     assert "python experiments/report.py runs" in text
     assert "+10.0 ± 0.0" in text
+    assert "<p>A &amp; B.</p>" in text
+    assert (page.parent / "report.md").read_text().startswith("A & B.\n\n## toy")
 
 
 def test_ids_are_unique(page):
