@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from display import Display
+from display import Display, table
 from references import remarks
 from workers import CONF, train_all
 
@@ -81,7 +81,8 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     if folders:
         _report(folders, arguments.runs / "demo", console)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    console.print(f"{len(folders)} of {len(jobs)} runs in {minutes} min {seconds:02d} s.")
+    count = f"{len(folders)} of {len(jobs)} runs"
+    console.print(f"{count} in {minutes} min {seconds:02d} s.", highlight=False)
     for problem in failed:
         console.print(f"failed: {problem} (all of it in {log})", markup=False, soft_wrap=True)
     return 1 if failed else 0
@@ -114,8 +115,15 @@ def _report(folders: list[Path], out: Path, console: Console) -> None:
         summaries = summarise(runs)
         above = remarks(summary.experiment for summary in summaries)
         page = write_report(summaries, unreadable, out, command, above)
-    # Markdown as it is: it can be pasted, and a narrow terminal does not cut it.
-    console.print((out / "report.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        for line in above:
+            console.print(line, markup=False, highlight=False)
+        for summary in summaries:
+            console.print(table(summary), highlight=False)
+    else:
+        console.print(
+            (out / "report.md").read_text(), markup=False, highlight=False, soft_wrap=True
+        )
     console.print(f"Page: {page.resolve()}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -3,12 +3,17 @@
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from workers import Event
+
+if TYPE_CHECKING:
+    from inforeg_lightning.report import Summary
 
 _LINE_EVERY = 10
 
@@ -64,7 +69,7 @@ class Display:
                 self.bars.remove_task(self.lines.pop(event.job))
             self.bars.update(self.overall, completed=self.finished)
             outcome = (
-                "done" if event.kind == "done" else f"[red]failed[/]: {_escaped(event.detail)}"
+                "done" if event.kind == "done" else f"[red]failed[/]: {escape(str(event.detail))}"
             )
             self.console.print(
                 f"\\[{self.finished}/{len(self.names)}] {name}: {outcome} "
@@ -87,7 +92,19 @@ class Display:
             self.console.print(text, highlight=False, soft_wrap=True)
 
 
-def _escaped(text: Any) -> str:
-    from rich.markup import escape
+def table(summary: "Summary") -> Table:
+    """The last epoch's test accuracies for a terminal; differences to the baseline below."""
+    # Here: it takes torch with it, seconds in which a terminal would show nothing.
+    from inforeg_lightning.report.markdown import heading, percent
 
-    return escape(str(text))
+    shown = Table(
+        title=f"{summary.experiment}: test accuracy in %, last epoch",
+        caption="Mean ± 95 % t interval over seeds; below, the paired difference to the baseline.",
+    )
+    shown.add_column("method")
+    for quantity in summary.quantities:
+        shown.add_column(heading(quantity), justify="right")
+    for index, group in enumerate(summary.groups):
+        cells = (summary.cells.get((index, "last", q)) for q in summary.quantities)
+        shown.add_row(group.title, *("\n".join(filter(None, percent(cell))) for cell in cells))
+    return shown

@@ -99,8 +99,10 @@ class _Crew:
             connection.close()  # the worker reads the end of the file, and ends
 
     def dismiss(self) -> None:
-        for process, _ in self.busy.values():
-            process.kill()  # Lightning takes SIGTERM as a request; a half-written run is redone
+        # Not `terminate`: Lightning takes SIGTERM as a request, and an idle worker needs seconds
+        # to unload torch. A run that was under way has no result.json, and is redone.
+        for process in self.processes:
+            process.kill()
         for process in self.processes:
             process.join()
 
