@@ -152,7 +152,9 @@ def test_demo_names_a_failing_run_and_goes_on(start, tmp_path):
     assert (folder / "seed=1" / "result.json").exists()
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "how", ["SIGINT", "SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow)]
+)
 def test_workers_end_with_the_demo(tmp_path, how):
     command = [sys.executable, str(DEMO), "experiment=synthetic", "trainer.max_epochs=5000"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "INFOREG_TEST": str(tmp_path)}
