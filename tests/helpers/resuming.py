@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DistributedSampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from helpers.modules import Late, make_batches
@@ -15,7 +14,7 @@ BATCHES = 6
 
 
 class Resumable(Late):
-    """With a loader that remembers its place in an epoch, and another order in every epoch."""
+    """With a loader that remembers its place in an epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,11 +22,8 @@ class Resumable(Late):
         self.samples = [{k: v[i] for k, v in batch.items()} for i in range(4 * BATCHES)]
 
     def train_dataloader(self) -> StatefulDataLoader:
-        # Its order follows from the epoch, while a plain shuffle's would from a generator that no
-        # checkpoint holds. Lightning tells it the epoch, but on resuming too late for the first.
-        sampler = DistributedSampler(self.samples, num_replicas=1, rank=0, shuffle=True)
-        sampler.set_epoch(self.trainer.current_epoch)
-        return StatefulDataLoader(self.samples, batch_size=4, sampler=sampler)
+        # In a fixed order: that of a shuffle is for the loader to restore, and not every one does.
+        return StatefulDataLoader(self.samples, batch_size=4)
 
 
 class Inside(ModelCheckpoint):
