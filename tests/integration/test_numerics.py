@@ -120,6 +120,16 @@ def test_a_score_of_ones_own_may_be_of_lower_precision_than_the_weights(dtype):
     assert max(callback.history[0]["alpha"].values()) > 0
 
 
+def test_scores_of_half_precision_do_not_overflow_in_their_sum():
+    def huge(logits, target):
+        return (logits[:, 0].sign() * 1e4 + 3e4).half()
+
+    callback = regulated(score=huge)
+    module = fit(Late(), callback)
+    assert_finite(callback.history, module)
+    assert all(2e4 <= score <= 4e4 for score in callback.history[0]["score"].values())
+
+
 @pytest.mark.parametrize("make", [*WINDOWS, official])
 def test_batches_of_one_sample(make):
     callback = official() if make is official else regulated(window=make)

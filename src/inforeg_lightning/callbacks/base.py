@@ -17,7 +17,12 @@ from inforeg_lightning.callbacks.checks import (
     resolve,
 )
 from inforeg_lightning.callbacks.unimodal import Target, UnimodalProbe, find_target
-from inforeg_lightning.core.scores import ScoreFunction, log_probability, probability
+from inforeg_lightning.core.scores import (
+    ScoreFunction,
+    at_least_float32,
+    log_probability,
+    probability,
+)
 
 _SCORES: dict[str, ScoreFunction] = {"log_prob": log_probability, "prob": probability}
 
@@ -190,7 +195,8 @@ class UnimodalCallback(L.Callback):
             self._checked_logits = True
         with torch.no_grad():
             scores = [self._score(logits[modality], target) for modality in self.modalities]
-            sums = torch.stack([score.sum() for score in scores])
+            # A half-precision sum over a batch would lose small gaps, or overflow.
+            sums = torch.stack([at_least_float32(score).sum() for score in scores])
             sums = torch.cat([sums, sums.new_full((1,), len(scores[0]))])
         self._score_sums = sums if self._score_sums is None else self._score_sums + sums
 
