@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from inforeg_lightning.callbacks.base import UnimodalCallback
-from inforeg_lightning.callbacks.regulator import Regulator, flatten
+from inforeg_lightning.callbacks.history import Entry, flatten
+from inforeg_lightning.callbacks.regulator import Regulator
 from inforeg_lightning.callbacks.unimodal import Target
 from inforeg_lightning.core.scores import ScoreFunction
 from inforeg_lightning.core.strength import gaps, official_strength, strength
@@ -192,7 +193,7 @@ class InfoRegCallback(UnimodalCallback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the period of an epoch that was resumed after its last batch."""
         if self.period == "epoch" and self._regulator.period is not None:
-            self._regulator.end(trainer.global_step)
+            _log_directly(trainer, self._regulator.end(trainer.global_step))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -227,10 +228,7 @@ class InfoRegCallback(UnimodalCallback):
         self._epoch_is_trained = trainer.is_last_batch
         steps = 0 if regulator.period is None else regulator.period.steps
         if isinstance(self.period, int) and steps >= self.period:
-            entry = regulator.end(trainer.global_step)
-            # `self.log` would drop what does not fall on a multiple of `log_every_n_steps`.
-            for logger in trainer.loggers:
-                logger.log_metrics(flatten(entry), step=trainer.global_step)
+            _log_directly(trainer, regulator.end(trainer.global_step))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """End the epoch's period: trace, relative change, history."""
@@ -266,6 +264,12 @@ class InfoRegCallback(UnimodalCallback):
                     f"one has {value!r}. Resume with the same callback, or start without ckpt_path."
                 )
         self._regulator.load_state_dict(state_dict["regulator"])
+
+
+def _log_directly(trainer: L.Trainer, entry: Entry) -> None:
+    # `self.log` would drop what does not fall on a multiple of `log_every_n_steps`.
+    for logger in trainer.loggers:
+        logger.log_metrics(flatten(entry), step=trainer.global_step)
 
 
 def _strength_of(scores: Tensor, beta: float) -> Tensor:

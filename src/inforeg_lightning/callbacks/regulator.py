@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inforeg_lightning.callbacks.encoder import Encoder
+from inforeg_lightning.callbacks.history import Entry, make_entry, pack, unpack
 from inforeg_lightning.callbacks.period import QUANTITIES, Period
-from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
+from inforeg_lightning.core.fisher import mean_square, squared_norm
 from inforeg_lightning.core.strength import gaps
 from inforeg_lightning.core.window import Window
-
-Entry = dict[str, Any]
 
 
 class Regulator:
@@ -157,16 +156,17 @@ class Regulator:
                 "not regulated, and left out of trace and window; `history` counts them as "
                 "`skipped`. This is said once."
             )
-        entry: Entry = {
-            "period": len(self.history),
-            "epoch": self.period.epoch,
-            "step": step,
-            "steps": self.period.steps,
-            "skipped": skipped,
-        }
-        entry |= {q: dict(zip(self.modalities, v, strict=True)) for q, v in values.items()}
-        entry["trace"], entry["change"] = self._trace_and_change(entry["trace"])
-        entry["in_window"] = dict(self.in_window)
+        entry = make_entry(
+            self.history[-1] if self.history else None,
+            {
+                "epoch": self.period.epoch,
+                "step": step,
+                "steps": self.period.steps,
+                "skipped": skipped,
+            },
+            {q: dict(zip(self.modalities, v, strict=True)) for q, v in values.items()},
+            self.in_window,
+        )
         self.history.append(entry)
         self.period = None
         for encoder in self.encoders.values():
@@ -177,7 +177,7 @@ class Regulator:
         """Plain types and tensors only, for loading with ``weights_only=True``."""
         anchors = {m: e.state_dict() for m, e in self.encoders.items()} if with_anchors else {}
         return {
-            "history": self.history,
+            "history": pack(self.history, self.modalities),
             "in_window": self.in_window,
             "period": None if self.period is None else self.period.state_dict(),
             "anchors": anchors,
@@ -186,20 +186,12 @@ class Regulator:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state; anchors wait for :meth:`attach`."""
         self.reset()
-        self.history, self.in_window = list(state["history"]), dict(state["in_window"])
+        self.history = unpack(state["history"], self.modalities)
+        self.in_window = dict(state["in_window"])
         self._unloaded = state["anchors"]
         if state["period"] is not None:
             self.period = Period(len(self.modalities), epoch=0)
             self.period.load_state_dict(state["period"])
-
-    def _trace_and_change(
-        self, measured: Mapping[str, float | None]
-    ) -> tuple[dict[str, float], dict[str, float | None]]:
-        if not self.history:
-            return {m: value or 0.0 for m, value in measured.items()}, dict.fromkeys(measured)
-        before = self.history[-1]["trace"]
-        trace = {m: before[m] if value is None else value for m, value in measured.items()}
-        return trace, {m: relative_change(trace[m], before[m]) for m in trace}
 
     def _held_by(self, optimizer: Optimizer) -> dict[str, list[nn.Parameter]]:
         # A parameter group added during training, as on unfreezing, changes the number.
@@ -223,16 +215,6 @@ class Regulator:
         self._finite = None
         self._values = {}
         self._parts = {}
-
-
-def flatten(entry: Entry) -> dict[str, float]:
-    """An entry of the history as metrics, ``inforeg/<quantity>/<modality>`` -> number."""
-    return {
-        f"inforeg/{quantity}/{modality}": float(value)
-        for quantity in (*QUANTITIES, "change", "in_window")
-        for modality, value in entry[quantity].items()
-        if value is not None
-    }
 
 
 def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
