@@ -19,6 +19,8 @@ from checks import RecipeError
 # Where data lie and how they are shown or fetched does not change what is learnt.
 _WITHOUT_INFLUENCE = (
     ("data", "root"),
+    ("data", "store"),
+    ("data", "download"),
     ("data", "num_workers"),
     ("trainer", "enable_progress_bar"),
     ("trainer", "log_every_n_steps"),

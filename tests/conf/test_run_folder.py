@@ -29,7 +29,15 @@ def test_a_method_without_a_parameter_is_one_run_whatever_its_value(composed):
 
 
 @pytest.mark.parametrize(
-    "override", ["+data.root=x", "+data.num_workers=2", "runs=x", "rerun=true"]
+    "override",
+    [
+        "+data.root=x",
+        "+data.store=x",
+        "+data.download=true",
+        "+data.num_workers=2",
+        "runs=x",
+        "rerun=true",
+    ],
 )
 def test_what_changes_no_number_changes_no_identity(composed, override):
     assert _identity(composed, override) == _identity(composed)

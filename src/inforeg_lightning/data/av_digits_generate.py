@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.data.av_digits_recipe import CLASS_NAMES, SPLITS, AVDigitsRecipe, SplitRecipe
+from inforeg_lightning.data.av_digits_recipe import CLASS_NAMES, AVDigitsRecipe, SplitRecipe
+from inforeg_lightning.data.in_memory import SPLITS
 from inforeg_lightning.data.rendering import (
     Array,
     cluttered_image,

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inforeg_lightning.data.in_memory import Batch, in_memory_loader
+from inforeg_lightning.data.in_memory import SPLITS, Batch, in_memory_loader
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-SPLITS = ("train", "val", "test")
 
 _log = logging.getLogger(__name__)
 

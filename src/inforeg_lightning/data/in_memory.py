@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 Batch = dict[str, Tensor]
 
+SPLITS = ("train", "val", "test")
+
 
 class InMemoryDataset(Dataset[Batch]):
     """Samples as rows of tensors; a batch is one indexing operation a tensor.

@@ -14,7 +14,8 @@ pytest.importorskip("espeakng_loader")
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import AVDigitsDataModule, av_digits_generate
 from inforeg_lightning.data.av_digits_generate import generate, plan
-from inforeg_lightning.data.av_digits_recipe import SPLITS, AVDigitsRecipe
+from inforeg_lightning.data.av_digits_recipe import AVDigitsRecipe
+from inforeg_lightning.data.in_memory import SPLITS
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
 
 # Lightning 2.6 on newer torch.
