@@ -11,6 +11,7 @@ from torch import nn
 from helpers.modules import assert_same_weights, snapshot
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
+from inforeg_lightning.core.scores import linear_unimodal_logits
 
 EPOCHS, BATCHES, CLASSES = 4, 2, 3
 WINDOWS = ["paper", "official", "adaptive", "always", "outside", (1, 3)]
@@ -35,7 +36,7 @@ class Many(L.LightningModule):
             )
             self.head = nn.Linear(3 * modalities, CLASSES)
         self.double()
-        self.batches = []
+        self.scores, self.batches = [], []
         for _ in range(BATCHES):
             label = torch.randint(CLASSES, (6,), generator=generator)
             batch = {"label": label}
@@ -46,8 +47,12 @@ class Many(L.LightningModule):
             self.batches.append(batch)
 
     def training_step(self, batch, batch_idx):
-        features = [self.encoders[name](batch[name]) for name in self.names]
-        return F.cross_entropy(self.head(torch.cat(features, 1)), batch["label"])
+        features = {name: self.encoders[name](batch[name]) for name in self.names}
+        unimodal = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+        self.scores.append(
+            [-F.cross_entropy(logits, batch["label"]).item() for logits in unimodal.values()]
+        )
+        return F.cross_entropy(self.head(torch.cat([*features.values()], 1)), batch["label"])
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.2, momentum=self.momentum)
@@ -162,18 +167,11 @@ def gradients(module):
 @given(modalities, windows, seeds, st.floats(0, 2))
 def test_each_step_pulls_by_the_rules(m, window, seed, beta):
     module = Many(m, seed)
-    watch, scores = Watch(), []
-
-    class Scores(InfoRegCallback):
-        def _step_scores(self, trainer):
-            found = super()._step_scores(trainer)
-            scores.append(found.tolist())
-            return found
-
-    callback = Scores(paths(module), head="head", window=window, beta=beta)
+    watch = Watch()
+    callback = InfoRegCallback(paths(module), head="head", window=window, beta=beta)
     fit(module, watch, callback, watch.last)
-    assert len(watch.before) == len(watch.after) == len(scores) == EPOCHS * BATCHES
-    for step, score in enumerate(scores):
+    assert len(watch.before) == len(watch.after) == len(module.scores) == EPOCHS * BATCHES
+    for step, score in enumerate(module.scores):
         in_window = callback.history[step // BATCHES]["in_window"]
         for name, before in watch.before[step].items():
             added = watch.after[step][name] - before
