@@ -125,8 +125,12 @@ def replace(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def read_tables(folder: Path) -> Tables:
+def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
     """Read all of a store but its large files, and check that they fit together.
+
+    Args:
+        folder: The store.
+        partly_moved: Large files may be gone, their bytes being elsewhere already.
 
     Raises:
         StoreError: It is missing, unfinished or damaged.
@@ -154,7 +158,9 @@ def read_tables(folder: Path) -> Tables:
             "store.json": tables.sizes() == meta["bytes"],
         }
         found |= {
-            name: (folder / name).stat().st_size == size for name, size in meta["bytes"].items()
+            name: (folder / name).stat().st_size == size
+            for name, size in meta["bytes"].items()
+            if not partly_moved or (folder / name).exists()
         }
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
         raise _damaged(folder, str(error)) from error

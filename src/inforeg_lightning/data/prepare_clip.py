@@ -1,0 +1,136 @@
+"""One clip, and one part of a store: what a worker process does."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inforeg_lightning.data.decode import ClipError, read_frames, read_sound
+from inforeg_lightning.data.features import filter_bank, log_spectrogram
+from inforeg_lightning.data.prepare_sources import Source
+from inforeg_lightning.data.store import StoreWriter
+
+_SPECTROGRAMS = {"log_spectrogram": log_spectrogram, "filter_bank": filter_bank}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the clips of a data set are prepared.
+
+    Attributes:
+        data: Name of the data set.
+        spectrogram: ``"log_spectrogram"`` or ``"filter_bank"``, the functions of ``features``.
+        frames_per_second: Of the video.
+        least_frames: A clip with fewer is rejected.
+        short_side: Larger frames are reduced to this height or width, in pixels.
+        frame_format: ``"raw"`` or ``"jpeg"``.
+        jpeg_quality: Of JPEG frames, 1 to 100.
+    """
+
+    data: str
+    spectrogram: str
+    frames_per_second: float
+    least_frames: int
+    short_side: int = 256
+    frame_format: str = "raw"
+    jpeg_quality: int = 95
+
+    def settings(self) -> dict[str, Any]:
+        """What two stores must have in common to be the same."""
+        settings = asdict(self)
+        if self.frame_format == "raw":
+            del settings["jpeg_quality"]
+        return settings
+
+
+RECIPES = {
+    # Three frames are drawn from each clip, and no frame twice.
+    "cremad": Recipe("cremad", "log_spectrogram", 3, least_frames=3),
+    # As published, clips with 3 frames or fewer are dropped. JPEG: raw would be 53 GB.
+    "kinetics_sounds": Recipe(
+        "kinetics_sounds", "filter_bank", 1, least_frames=4, frame_format="jpeg"
+    ),
+}
+
+
+def prepare_clip(source: Source, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Decode one clip.
+
+    Returns:
+        Frames uint8 ``(n, H, W, 3)`` and spectrogram float32 ``(F, T)``.
+
+    Raises:
+        ClipError: It cannot be used; the message says why.
+    """
+    if source.problem:
+        raise ClipError(source.problem)
+    with _named("video"):
+        frames = _frames(source.video, recipe)
+    with _named("audio"):
+        return frames, _audio(source.audio, recipe)
+
+
+def write_part(
+    folder: Path,
+    sources: list[Source],
+    recipe: Recipe,
+    settings: Mapping[str, Any],
+    killers: Mapping[str, str],
+    starting: Callable[[str], None],
+) -> None:
+    """Write one part of a store.
+
+    Args:
+        folder: Where to.
+        sources: The clips, in order.
+        recipe: How they are prepared.
+        settings: Of the whole store.
+        killers: Clips that are not to be tried again, with the reason.
+        starting: Called with the name of each clip before it is decoded.
+    """
+    with StoreWriter(folder, settings, recipe.frame_format, recipe.jpeg_quality) as writer:
+        for source in sources:
+            starting(source.name)
+            if source.name in killers:
+                writer.reject(source.name, killers[source.name])
+                continue
+            try:
+                frames, audio = prepare_clip(source, recipe)
+            except ClipError as error:
+                writer.reject(source.name, str(error))
+                continue
+            writer.add(source.name, source.label, frames, audio, source.group, source.split)
+
+
+def _frames(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
+    frames = read_frames(path, recipe.frames_per_second, recipe.short_side)
+    if len(frames) < recipe.least_frames:
+        raise ClipError(
+            f"too short: {len(frames)} of at least {recipe.least_frames} frames, "
+            f"at {recipe.frames_per_second:g} a second"
+        )
+    return frames
+
+
+def _audio(path: Path, recipe: Recipe) -> NDArray[np.float32]:
+    samples, rate = read_sound(path)
+    try:
+        return _SPECTROGRAMS[recipe.spectrogram](samples, rate)
+    except ValueError as error:
+        raise ClipError(f"too short: {error}") from error
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ClipError as error:
+        raise ClipError(f"{what}: {error}") from error
+    except Exception as error:
+        # Files from anywhere find faults that nobody has thought of, and a single one must not
+        # end a run of hours. It is listed like any other.
+        raise ClipError(f"{what}: {type(error).__name__}: {error}") from error

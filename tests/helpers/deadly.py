@@ -1,0 +1,39 @@
+"""Paths at which a process ends, as with a decoder that crashes: importable in worker processes."""
+
+import os
+import signal
+import time
+from pathlib import PosixPath
+
+
+class Crashing(PosixPath):
+    """Ends the process that asks for the file's size by a segmentation fault."""
+
+    def stat(self, **_):
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class CrashingOnce(PosixPath):
+    """Does so the first time only; the file beside it remembers."""
+
+    def stat(self, **_):
+        seen = PosixPath(f"{self}.seen")
+        if not seen.exists():
+            seen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return PosixPath(self).stat()
+
+
+class Hanging(PosixPath):
+    """Never answers."""
+
+    def stat(self, **_):
+        time.sleep(3600)
+
+
+class Odd(PosixPath):
+    """Raises what nobody expects."""
+
+    def stat(self, **_):
+        raise LookupError("something odd")
