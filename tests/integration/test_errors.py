@@ -89,7 +89,7 @@ def test_every_error_of_setup_comes_before_the_first_step():
         ({"target": "labels"}, None, r"`target='labels'` is not found: .* keys \['label', 'audio'"),
         ({"target": 3}, None, "`target=3` is not found"),
         ({"target": lambda batch: "no"}, None, "must lead to a tensor"),
-        ({"target": "audio"}, None, r"the score needs \(B, C\) and integer \(B,\)"),
+        ({"target": "audio"}, None, r"the score needs \(B, C\) with two or more"),
         ({"score": lambda z, y: z}, None, "`score` must return one value a sample"),
         ({"window": lambda traces: {"audio": True}}, None, "`window` must decide for"),
     ]

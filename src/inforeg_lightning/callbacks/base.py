@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
@@ -16,13 +15,9 @@ from inforeg_lightning.callbacks.checks import (
     check_strategy,
     resolve,
 )
+from inforeg_lightning.callbacks.scoring import StepScores
 from inforeg_lightning.callbacks.unimodal import Target, UnimodalProbe, find_target
-from inforeg_lightning.core.scores import (
-    ScoreFunction,
-    at_least_float32,
-    log_probability,
-    probability,
-)
+from inforeg_lightning.core.scores import ScoreFunction, log_probability, probability
 
 _SCORES: dict[str, ScoreFunction] = {"log_prob": log_probability, "prob": probability}
 
@@ -44,10 +39,7 @@ class UnimodalCallback(L.Callback):
     """
 
     _batch_target: Tensor | None
-    _reported: tuple[Mapping[str, Tensor], Tensor] | None
-    _score_sums: Tensor | None
-    _scores: Tensor | None
-    _finite: Tensor | None
+    _reported: list[tuple[Mapping[str, Tensor], Tensor]]
     _stepped: bool
 
     def __init__(
@@ -67,21 +59,25 @@ class UnimodalCallback(L.Callback):
             raise ValueError(f"`score` must be a callable or one of {[*_SCORES]}, but is {score!r}")
         self.head = head
         self.target = target
-        self._takes_classes = not callable(score)
-        self._score = score if callable(score) else _SCORES[score]
-        self._reduce_score_by_mean = True
+        self.score = score
+        self._scores = StepScores(
+            self.modalities,
+            score if callable(score) else _SCORES[score],
+            takes_classes=not callable(score),
+        )
         self._probe: UnimodalProbe | None = None
         self._modules: dict[str, list[nn.Module]] = {}
+        self._fitting = True
         self._forget_batch()
-        self._checked_logits = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Resolve the paths and register the hooks; later is too late for a compiled module."""
-        if stage != "fit":
+        self._fitting = stage == "fit"
+        if not self._fitting:
             return
         check_strategy(trainer)
         self._close_probe()
-        self._checked_logits = False
+        self._scores.ever_scored = False
         try:
             self._find_modules(trainer, pl_module)
         except ValueError:
@@ -91,15 +87,17 @@ class UnimodalCallback(L.Callback):
             self._modules = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find modules that ``configure_model`` has made; check the optimisers."""
+        """Find modules that ``configure_model`` has made or replaced; check the optimisers."""
         check_optimizers(trainer)
-        if not self._modules:
+        if is_overridden("configure_model", pl_module):
+            self._close_probe()
             self._find_modules(trainer, pl_module)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Remove the hooks."""
         if stage == "fit":
             self._close_probe()
+        self._fitting = True
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
@@ -121,19 +119,12 @@ class UnimodalCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
         """Add the scores of this (micro-)batch to those of the step."""
-        if self._reported is None and self._probe is not None:
-            logits = self._probe.logits(_forward_context(trainer))
-            if logits is not None and self._batch_target is not None:
-                self._reported = (logits, self._batch_target)
-        if self._reported is not None:
+        for logits, target in self._logits_of_batch(trainer):
             if self._stepped:  # a second forward pass of a manually optimised batch
                 self._forget_step()
-            self._add_scores(*self._reported)
-            self._reported = None
-        finite = torch.isfinite(loss.detach()).all()
-        self._finite = finite if self._finite is None else self._finite & finite
-        self._scores = None
-        if self._score_sums is None:
+            self._scores.add(logits, target)
+        self._scores.add_loss(loss)
+        if not self._scores.ever_scored:
             raise ValueError(
                 "there are no unimodal logits: "
                 + (
@@ -157,78 +148,48 @@ class UnimodalCallback(L.Callback):
         if self._probe is not None:
             self._probe.stop()
         self._batch_target = None
-        self._reported = None
+        self._reported.clear()
 
     def receive(self, logits: Mapping[str, Tensor], target: Tensor) -> None:
         """Take the unimodal logits of a batch; see :func:`report_unimodal`."""
+        if self.head is not None:
+            raise ValueError(
+                f"unimodal logits are reported, but `head={self.head!r}` is given too. Leave out "
+                "`head=` to use what training_step reports."
+            )
         if set(logits) != set(self.modalities):
             raise ValueError(
                 f"`report_unimodal` got logits of {sorted(logits)}, but {type(self).__name__} has "
                 f"encoders of {sorted(self.modalities)}. Report every modality by the same name."
             )
-        self._reported = ({m: logits[m].detach() for m in self.modalities}, target)
+        self._reported.append(({m: logits[m].detach() for m in self.modalities}, target))
 
-    def _step_scores(self, trainer: L.Trainer) -> Tensor:
-        """The score of each modality over the step's global batch, shape ``(M,)``."""
-        if self._scores is None:
-            assert self._score_sums is not None
-            assert self._finite is not None
-            # One process's infinite loss may leave every gradient finite: all must hear of it.
-            infinite = (~self._finite).to(self._score_sums).reshape(1)
-            sums = torch.cat([self._score_sums, infinite])
+    def _logits_of_batch(self, trainer: L.Trainer) -> list[tuple[Mapping[str, Tensor], Tensor]]:
+        reported = [*self._reported]
+        self._reported.clear()
+        if self._probe is not None and self._batch_target is not None:
+            logits = self._probe.logits(_forward_context(trainer))
+            if logits is not None:
+                reported.append((logits, self._batch_target))
+        return reported
+
+    def _step_scores(self, trainer: L.Trainer) -> tuple[Tensor, Tensor] | None:
+        """The scores of the step's global batch, shape ``(M,)``, and whether the step counts."""
+
+        def add_up(sums: Tensor) -> Tensor:
             total = trainer.strategy.reduce(sums, reduce_op="sum")
             assert isinstance(total, Tensor)
-            *_, samples, infinite = total.unbind()
-            self._scores = total[:-2] / samples if self._reduce_score_by_mean else total[:-2]
-            self._finite = infinite == 0
-        return self._scores
+            return total
 
-    def _step_is_finite(self) -> Tensor:
-        """Whether every loss and score of the step is finite; shape ``()``, bool."""
-        assert self._finite is not None
-        assert self._scores is not None
-        return self._finite & torch.isfinite(self._scores).all()
-
-    def _add_scores(self, logits: Mapping[str, Tensor], target: Tensor) -> None:
-        if not self._checked_logits:
-            self._check_logits(logits, target)
-            self._checked_logits = True
-        with torch.no_grad():
-            scores = [self._score(logits[modality], target) for modality in self.modalities]
-            # A half-precision sum over a batch would lose small gaps, or overflow.
-            sums = torch.stack([at_least_float32(score).sum() for score in scores])
-            sums = torch.cat([sums, sums.new_full((1,), len(scores[0]))])
-        self._score_sums = sums if self._score_sums is None else self._score_sums + sums
-
-    def _check_logits(self, logits: Mapping[str, Tensor], target: Tensor) -> None:
-        for modality, value in logits.items():
-            if self._takes_classes and (
-                value.dim() != 2
-                or target.is_floating_point()
-                or tuple(target.shape) != (len(value),)
-            ):
-                raise ValueError(
-                    f"the logits of {modality} have shape {tuple(value.shape)} and the target has "
-                    f"shape {tuple(target.shape)} and dtype {target.dtype}, but the score needs "
-                    "(B, C) and integer (B,). Pass a callable `(logits, target) -> per-sample "
-                    "score` as `score=` for other tasks."
-                )
-            score = self._score(value, target)
-            if score.dim() != 1:
-                raise ValueError(
-                    f"`score` must return one value a sample, shape (B,), but for {modality} it "
-                    f"returned shape {tuple(score.shape)}"
-                )
+        return self._scores.over_processes(add_up)
 
     def _forget_batch(self) -> None:
         self._batch_target = None
-        self._reported = None
+        self._reported = []
         self._forget_step()
 
     def _forget_step(self) -> None:
-        self._score_sums = None
-        self._scores = None
-        self._finite = None
+        self._scores.forget()
         self._stepped = False
 
     def _find_modules(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -263,8 +224,11 @@ def report_unimodal(
         logits: Modality -> unimodal logits, shape ``(B, C)`` for the built-in scores.
         target: Class indices, shape ``(B,)``, or what a ``score`` of your own takes.
 
+    Several reports of one step add up, as micro-batches do.
+
     Raises:
-        ValueError: The names are not those of the callback's encoders.
+        ValueError: The names are not those of the callback's encoders, or it was given a ``head``.
+        TypeError: ``module`` is not a LightningModule, or logits or target are not tensors.
 
     Example::
 
@@ -273,6 +237,13 @@ def report_unimodal(
             report_unimodal(self, {"audio": logits_a, "video": logits_v}, batch["label"])
             return F.cross_entropy(fused, batch["label"])
     """
+    if not isinstance(module, L.LightningModule):
+        raise TypeError(
+            f"`module` must be the LightningModule, `self`, but is a {type(module).__name__}"
+        )
+    for name, value in {**logits, "target": target}.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"`{name}` must be a tensor, but is a {type(value).__name__}")
     try:
         trainer = module.trainer
     except RuntimeError:  # not attached to a Trainer

@@ -69,7 +69,13 @@ def check_strategy(trainer: L.Trainer) -> None:
 
 
 def check_optimizers(trainer: L.Trainer) -> None:
-    """Refuse optimisers whose gradients are still multiplied by the fp16 loss scale."""
+    """Refuse optimisers that ascend, or whose gradients still carry the fp16 loss scale."""
+    for optimizer in trainer.optimizers:
+        if any(group.get("maximize", False) for group in optimizer.param_groups):
+            raise ValueError(
+                f"{type(optimizer).__name__}(maximize=True) would push an encoder away from its "
+                "anchor. Minimise the negative instead."
+            )
     if getattr(trainer.precision_plugin, "scaler", None) is None:
         return
     for optimizer in trainer.optimizers:
@@ -97,6 +103,7 @@ def check_parameters(
                 "unfreeze it during training by a BaseFinetuning callback."
             )
         for part in parts:
+            _refuse_sparse(modality, part)
             for name, parameter in part.named_parameters():
                 other = owner.setdefault(id(parameter), modality)
                 if other != modality:
@@ -109,4 +116,13 @@ def check_parameters(
             raise ValueError(
                 f"`head` shares the parameter {name!r} with the encoder of "
                 f"{owner[id(parameter)]}. Name the encoder and the head as modules apart."
+            )
+
+
+def _refuse_sparse(modality: str, part: nn.Module) -> None:
+    for name, module in part.named_modules():
+        if getattr(module, "sparse", False) and isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            raise ValueError(
+                f"`encoders[{modality!r}]` has the embedding {name!r} with sparse=True, whose "
+                "gradient can be neither measured nor regulated as it is. Use sparse=False."
             )

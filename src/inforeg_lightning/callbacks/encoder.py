@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from inforeg_lightning.core.regulation import pull
 from inforeg_lightning.core.shards import split_like, whole
@@ -38,13 +38,15 @@ class Encoder:
         """How far a constant gradient of 1 moves a weight: lr · (1 − dampening) / (1 − momentum).
 
         Returns:
-            The largest of the groups that hold the encoder; ``None`` for optimisers without
-            momentum as SGD has it, whose step does not grow with the gradient.
+            The largest of the groups that hold the encoder; ``None`` for all optimisers but SGD,
+            whose step alone is proportional to the gradient.
         """
+        if not isinstance(optimizer, SGD):
+            return None
         rates = [
-            group["lr"] * (1 - group.get("dampening", 0)) / (1 - group["momentum"])
+            group["lr"] * (1 - group["dampening"]) / (1 - group["momentum"])
             for group in optimizer.param_groups
-            if "momentum" in group and any(id(p) in self._index for p in group["params"])
+            if any(id(p) in self._index for p in group["params"])
         ]
         return max(rates, default=None)
 

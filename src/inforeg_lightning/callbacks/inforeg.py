@@ -41,9 +41,11 @@ class InfoRegCallback(UnimodalCallback):
             or more modalities without common parameters.
         head: Attribute path of the fusion head. A linear head over concatenated features is split
             exactly; any other is run with the other modalities' features set to zero, in evaluation
-            mode. ``None`` if ``training_step`` calls :func:`~inforeg_lightning.report_unimodal`.
-        target: Where the class indices stand in the batch: a key, an index or a callable; ``None``
-            for the key ``"label"`` of a mapping or the last element of a sequence.
+            mode; its first call in a ``training_step`` counts. ``None`` if ``training_step`` calls
+            :func:`~inforeg_lightning.report_unimodal`.
+        target: Where the class indices stand in the batch: a key, an index, an attribute or a
+            callable; ``None`` for the key ``"label"`` of a mapping or the last element of a
+            sequence. Targets of -100 (``ignore_index``) are left out of the score.
         beta: How steeply the strength grows with the gap (Eq. 16), 0 to 80; the paper's best is
             0.9.
         K: The window opens where the trace rises by more than this fraction (Eq. 11), in [0, 1);
@@ -94,7 +96,7 @@ class InfoRegCallback(UnimodalCallback):
         target: Target = None,
         beta: float = 0.9,
         K: float = 0.04,
-        window: str | tuple[int, int] | Window = "paper",
+        window: str | tuple[int, int | None] | Window = "paper",
         score: str | ScoreFunction = "log_prob",
         period: int | str = "epoch",  # int first: a parser tries the types in order
     ) -> None:
@@ -142,30 +144,30 @@ class InfoRegCallback(UnimodalCallback):
         module's own (``LateFusionClassifier(unimodal_losses=True)``).
 
         Args:
-            encoders: As above.
-            head: As above.
-            target: As above.
-            strength: One factor a modality, in the order of ``encoders``.
+            encoders: Modality -> attribute path or paths, as for the constructor.
+            head: Attribute path of the head, or ``None``, as for the constructor.
+            target: Key, index, attribute or callable, as for the constructor.
+            strength: One factor a modality, 0 or more, in the order of ``encoders``.
             gate: The modality whose trace opens the window for all; default the first.
-            K: Threshold of the change of the moving average.
+            K: Threshold of the change of the moving average, in [0, 1).
 
         Returns:
             The callback.
 
         Raises:
-            ValueError: As above; or ``strength`` has not one positive factor a modality, or
+            ValueError: As for the constructor; or ``strength`` has not one factor a modality, or
                 ``gate`` is none of the modalities.
         """
         callback = cls(encoders, head, target, K=K, window="official", score="prob")
         modalities = callback.modalities
-        if len(strength) != len(modalities) or not all(0 <= s < math.inf for s in strength):
+        if len(strength) != len(modalities) or not all(_is_factor(s) for s in strength):
             raise ValueError(
                 f"`strength` must hold one factor >= 0 for each of {[*modalities]}, but is "
                 f"{tuple(strength)}"
             )
         if gate is not None and gate not in modalities:
             raise ValueError(f"`gate` must be one of {[*modalities]}, but is {gate!r}")
-        callback._reduce_score_by_mean = False
+        callback._scores.by_mean = False
         callback._regulator = Regulator(
             modalities,
             OfficialWindow(modalities[0] if gate is None else gate, K),
@@ -179,6 +181,12 @@ class InfoRegCallback(UnimodalCallback):
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and trainer.global_step == 0:
             self._regulator.reset()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remove the hooks and let go of the module."""
+        super().teardown(trainer, pl_module, stage)
+        if stage == "fit":
+            self._regulator.detach()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the encoders, now on their device, and go on where a checkpoint stopped."""
@@ -207,10 +215,9 @@ class InfoRegCallback(UnimodalCallback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Measure the gradients of the step, then pull the encoders in their window."""
-        if self._score_sums is None:  # no batch of this step had a loss
-            return
-        scores = self._step_scores(trainer)
-        self._regulator.step(optimizer, scores, self._step_is_finite())
+        scored = self._step_scores(trainer)
+        if scored is not None:  # else this step is of other losses, or of none
+            self._regulator.step(optimizer, *scored)
         self._stepped = True
 
     def on_train_batch_end(
@@ -239,25 +246,20 @@ class InfoRegCallback(UnimodalCallback):
     def state_dict(self) -> dict[str, Any]:
         """History and open period; the anchors only inside a period."""
         at_the_end = self.period == "epoch" and self._epoch_is_trained
-        return {
-            "version": _STATE_VERSION,
-            "modalities": [*self.modalities],
-            "period": self.period,
+        return self._identity() | {
             "regulator": self._regulator.state_dict(with_anchors=not at_the_end),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Go on from a checkpoint; nothing when validating, testing or predicting.
 
         Raises:
-            ValueError: The checkpoint is of another version, or of other modalities or periods.
+            ValueError: The checkpoint is of another version, variant or score, or of other
+                modalities or periods.
         """
-        here = {
-            "version": _STATE_VERSION,
-            "modalities": [*self.modalities],
-            "period": self.period,
-        }
-        for name, value in here.items():
+        if not self._fitting:  # testing a checkpoint must not take the history back to it
+            return
+        for name, value in self._identity().items():
             if state_dict.get(name) != value:
                 raise ValueError(
                     f"the checkpoint's InfoRegCallback has {name} {state_dict.get(name)!r}, this "
@@ -265,11 +267,25 @@ class InfoRegCallback(UnimodalCallback):
                 )
         self._regulator.load_state_dict(state_dict["regulator"])
 
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree in, for its traces and scores to be comparable."""
+        return {
+            "version": _STATE_VERSION,
+            "variant": "official" if self._regulator.official else "paper",
+            "modalities": [*self.modalities],
+            "period": self.period,
+            "score": self.score if isinstance(self.score, str) else "callable",
+        }
+
 
 def _log_directly(trainer: L.Trainer, entry: Entry) -> None:
     # `self.log` would drop what does not fall on a multiple of `log_every_n_steps`.
     for logger in trainer.loggers:
         logger.log_metrics(flatten(entry), step=trainer.global_step)
+
+
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _strength_of(scores: Tensor, beta: float) -> Tensor:

@@ -14,7 +14,9 @@ _ELEMENTWISE = frozenset(
     f"{name}Backward{index}"
     for name in (
         "Alias", "Clone", "ToCopy", "View", "UnsafeView", "ReshapeAlias", "Relu", "Gelu", "Tanh",
-        "Silu", "LeakyRelu", "NativeDropout", "Mul", "NativeLayerNorm", "NativeBatchNorm",
+        "Silu", "LeakyRelu", "Elu", "Sigmoid", "Softplus", "Mish", "Hardswish", "Hardtanh",
+        "Add", "Sub", "Mul", "Div", "NativeDropout", "NativeLayerNorm", "NativeBatchNorm",
+        "CudnnBatchNorm", "MiopenBatchNorm",
     )
     for index in (0, 1)
 )  # fmt: skip
@@ -26,7 +28,8 @@ class Blocks:
 
     Args:
         dim: The dimension, counted from the end (``-1`` is the last).
-        owners: The modality of each part; ``None`` for a part that no encoder has touched.
+        owners: The modality of each part; ``None`` for a part that no encoder has touched. An
+            input that leads back to one modality alone is that modality's as a whole.
         widths: The size of each part along ``dim``.
     """
 
@@ -179,7 +182,7 @@ def _blocks_of_concatenation(
 
 
 def _by_value(leaf: Tensor, features: Sequence[tuple[str, Tensor]]) -> Blocks | None:
-    """Match the columns with encoders' outputs: the host reads values, but once in a training."""
+    """Match the columns with encoders' outputs: the host reads values, once for each shape."""
     owners: list[str] = []
     widths: list[int] = []
     left = [(modality, z) for modality, z in features if z.dim() == leaf.dim() > 0]

@@ -30,6 +30,7 @@ class Regulator:
     in_window: dict[str, bool]
     period: Period | None
     _unloaded: Mapping[str, Any]
+    _warned: set[str]
     _stepped: set[int]
     _finite: Tensor | None
     _values: dict[str, Tensor]
@@ -55,7 +56,7 @@ class Regulator:
         self.in_window = dict.fromkeys(self.modalities, False)
         self.period = None
         self._unloaded = {}
-        self._warned = False
+        self._warned = set()
         self._forget_step()
         for encoder in self.encoders.values():
             encoder.release()
@@ -67,7 +68,6 @@ class Regulator:
             ValueError: The published code's trace is asked for and an encoder has no Conv or Linear
                 layer; or anchors of a checkpoint are not of these encoders.
         """
-        anchors = self._unloaded or {m: e.state_dict() for m, e in self.encoders.items()}
         self.encoders = {m: Encoder(modules[m]) for m in self.modalities}
         for modality, encoder in self.encoders.items():
             if self.official and not encoder.layer_weights:
@@ -75,9 +75,16 @@ class Regulator:
                     f"`encoders[{modality!r}]` has no Conv or Linear layer, over which the "
                     "published code takes its trace. Use InfoRegCallback(...) instead."
                 )
-            encoder.load_state_dict(anchors.get(modality, {}))
+            encoder.load_state_dict(self._unloaded.get(modality, {}))
         self._unloaded = {}
-        self._held: dict[tuple[int, int], dict[str, list[nn.Parameter]]] = {}
+        self._held: dict[tuple[int, ...], dict[str, list[nn.Parameter]]] = {}
+
+    def detach(self) -> None:
+        """Let go of the encoders; the anchors of an open period wait for :meth:`attach`."""
+        if self.encoders and self.period is not None:
+            self._unloaded = {m: e.state_dict() for m, e in self.encoders.items()}
+        self.encoders = {}
+        self._held = {}
 
     def begin(self, epoch: int) -> None:
         """Begin a period: ask the window; anchors are copied at its first step."""
@@ -148,14 +155,7 @@ class Regulator:
         assert self.period is not None
         sums = frozenset({"pull", "trace"} if self.official else {"pull"})
         values, skipped = self.period.close(sum_of=sums)
-        if skipped and not self._warned:
-            self._warned = True
-            rank_zero_warn(
-                f"InfoRegCallback: {skipped} of {self.period.steps} steps of period "
-                f"{len(self.history)} had a loss, score or gradient that was not finite. They are "
-                "not regulated, and left out of trace and window; `history` counts them as "
-                "`skipped`. This is said once."
-            )
+        self._warn_of(self.period.steps, skipped, values["trace"])
         entry = make_entry(
             self.history[-1] if self.history else None,
             {
@@ -175,12 +175,15 @@ class Regulator:
 
     def state_dict(self, *, with_anchors: bool) -> dict[str, Any]:
         """Plain types and tensors only, for loading with ``weights_only=True``."""
-        anchors = {m: e.state_dict() for m, e in self.encoders.items()} if with_anchors else {}
+        anchors: Mapping[str, Any] = {}
+        if with_anchors:
+            held = {m: e.state_dict() for m, e in self.encoders.items()}
+            anchors = held or self._unloaded
         return {
             "history": pack(self.history, self.modalities),
             "in_window": self.in_window,
             "period": None if self.period is None else self.period.state_dict(),
-            "anchors": anchors,
+            "anchors": dict(anchors),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -193,9 +196,41 @@ class Regulator:
             self.period = Period(len(self.modalities), epoch=0)
             self.period.load_state_dict(state["period"])
 
+    def _warn_of(self, steps: int, skipped: int, traces: Sequence[float | None]) -> None:
+        period = len(self.history)
+        if skipped:
+            self._warn(
+                "skipped",
+                f"{skipped} of {steps} steps of period {period} had a loss, score or gradient that "
+                "was not finite, or no unimodal logits. They are not regulated, and left out of "
+                "trace and window; `history` counts them as `skipped`.",
+            )
+        if steps == 0:
+            self._warn(
+                "steps",
+                f"no optimiser step was seen in period {period}. With manual optimisation, step "
+                "through `self.optimizers()`, which calls the hooks of callbacks.",
+            )
+        if steps == skipped:
+            return
+        for modality, trace in zip(self.modalities, traces, strict=True):
+            parameters = self.encoders[modality].parameters
+            if trace is None and any(p.requires_grad for p in parameters):
+                self._warn(
+                    f"gradient of {modality}",
+                    f"the encoder of {modality} had no gradient in any step of period {period}, so "
+                    "that it is neither measured nor regulated. Does `encoders` name the module "
+                    "that training_step uses, and does an optimiser hold its parameters?",
+                )
+
+    def _warn(self, about: str, message: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            rank_zero_warn(f"InfoRegCallback: {message} This is said once.")
+
     def _held_by(self, optimizer: Optimizer) -> dict[str, list[nn.Parameter]]:
-        # A parameter group added during training, as on unfreezing, changes the number.
-        key = id(optimizer), sum(len(group["params"]) for group in optimizer.param_groups)
+        # Groups change during training, as on unfreezing.
+        key = tuple(id(p) for group in optimizer.param_groups for p in group["params"])
         if key not in self._held:
             self._held[key] = {m: e.held_by(optimizer) for m, e in self.encoders.items()}
         return self._held[key]

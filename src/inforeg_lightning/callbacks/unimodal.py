@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -35,17 +36,22 @@ class UnimodalProbe:
     def __init__(self, encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module) -> None:
         self.encoders = encoders
         self.head = head
+        plain = getattr(head, "_orig_mod", head)  # what torch.compile(head) wraps
+        # A subclass with a forward of its own (a cosine head, say) is not linear.
+        self._linear: nn.Linear | None = None
+        if isinstance(plain, nn.Linear) and type(plain).forward is nn.Linear.forward:
+            self._linear = plain
         self._outputs: dict[str, list[Tensor]] = {modality: [] for modality in encoders}
         self._inputs: tuple[list[Any], TreeSpec] | None = None
-        self._layout: Layout | None = None
+        self._without_graph: tuple[list[Any], TreeSpec] | None = None
+        self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._watching = False
         self._handles: list[RemovableHandle] = [
-            head.register_forward_pre_hook(self._see_head, with_kwargs=True)
+            head.register_forward_pre_hook(_Hook(self, None), with_kwargs=True)
         ]
         for modality, modules in encoders.items():
-            self._handles += [
-                module.register_forward_hook(self._encoder_hook(modality)) for module in modules
-            ]
+            hook = _Hook(self, modality)
+            self._handles += [module.register_forward_hook(hook) for module in modules]
 
     def start(self) -> None:
         """Forget the last batch and watch the next forward pass."""
@@ -77,26 +83,53 @@ class UnimodalProbe:
             ValueError: The features of the modalities are not recognised in the head's inputs, or
                 the head returns something else than logits.
         """
-        if self._inputs is None:
+        inputs = self._inputs or self._without_graph
+        if inputs is None:
             return None
-        leaves, spec = self._inputs
-        if self._layout is None:
+        leaves, spec = inputs
+        layout = self._layouts.get(_shapes(leaves))
+        if layout is None:
             try:
-                self._layout = Layout(leaves, self._outputs, self.encoders)
+                layout = Layout(leaves, self._outputs, self.encoders)
             except LookupError as error:
                 raise ValueError(f"`head` cannot be split: {error}. {_REMEDY}") from None
+            self._layouts[_shapes(leaves)] = layout
         self._forget()
         self._watching = False
         with torch.no_grad(), autocast, _evaluating(self.head):
-            if isinstance(self.head, nn.Linear):
-                result = _linear_shares(self.head, leaves[0], self._layout, [*self.encoders])
+            if self._linear is not None:
+                result = _linear_shares(self._linear, leaves[0], layout, [*self.encoders])
             else:
                 result = {
-                    modality: self._run(self._layout.keep_only(modality, leaves), spec)
+                    modality: self._run(layout.keep_only(modality, leaves), spec)
                     for modality in self.encoders
                 }
         self._watching = True
         return result
+
+    def see_encoder(self, modality: str, output: Any) -> None:
+        """Keep an encoder's outputs until the head is called."""
+        if self._watching and self._inputs is None:
+            self._outputs[modality] += [
+                leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)
+            ]
+
+    def see_head(self, args: Any, kwargs: Any) -> None:
+        """Keep the inputs of the head's first call, with their graph where it is still needed."""
+        leaves, spec = tree_flatten((args, kwargs))
+        if self._linear is not None:
+            _check_width(self._linear, leaves[0], self.encoders)
+        if not self._watching or self._inputs is not None:
+            return
+        if not torch.is_grad_enabled():
+            # A teacher's pass, say; or reentrant checkpointing, where there is no other.
+            self._without_graph = self._without_graph or (leaves, spec)
+            return
+        if _shapes(leaves) in self._layouts:
+            leaves = [x.detach() if isinstance(x, Tensor) else x for x in leaves]
+            for outputs in self._outputs.values():
+                outputs.clear()
+        self._inputs = (leaves, spec)
 
     def _run(self, leaves: list[Any], spec: TreeSpec) -> Tensor:
         args, kwargs = tree_unflatten(leaves, spec)
@@ -109,30 +142,32 @@ class UnimodalProbe:
         return output
 
     def _forget(self) -> None:
-        self._inputs = None
+        self._inputs = self._without_graph = None
         for outputs in self._outputs.values():
             outputs.clear()
 
-    def _encoder_hook(self, modality: str) -> Callable[[nn.Module, Any, Any], None]:
-        def see_encoder(module: nn.Module, args: Any, output: Any) -> None:
-            # Once the layout is known, holding on to the outputs would only cost memory.
-            if self._watching and self._layout is None and torch.is_grad_enabled():
-                self._outputs[modality] += [
-                    leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)
-                ]
 
-        return see_encoder
+class _Hook:
+    """A forward hook that a copied or pickled module forgets, instead of taking the probe along."""
 
-    def _see_head(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        leaves, spec = tree_flatten((args, kwargs))
-        if isinstance(module, nn.Linear):
-            _check_width(module, leaves[0], self.encoders)
-        if self._watching and self._inputs is None and torch.is_grad_enabled():
-            if (
-                self._layout is not None
-            ):  # the graph is needed once, to tell whose features are whose
-                leaves = [x.detach() if isinstance(x, Tensor) else x for x in leaves]
-            self._inputs = (leaves, spec)
+    def __init__(self, probe: UnimodalProbe | None, modality: str | None) -> None:
+        self.probe = None if probe is None else ref(probe)
+        self.modality = modality
+
+    def __call__(self, module: nn.Module, args: Any, kwargs_or_output: Any) -> None:
+        probe = None if self.probe is None else self.probe()
+        if probe is None:
+            return
+        if self.modality is None:
+            probe.see_head(args, kwargs_or_output)
+        else:
+            probe.see_encoder(self.modality, kwargs_or_output)
+
+    def __deepcopy__(self, memo: Any) -> "_Hook":
+        return _Hook(None, self.modality)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Hook, (None, self.modality)
 
 
 def find_target(batch: Any, target: Target) -> Tensor:
@@ -140,8 +175,8 @@ def find_target(batch: Any, target: Target) -> Tensor:
 
     Args:
         batch: What the data loader yields, on its device.
-        target: A key, an index or a callable; ``None`` for the key ``"label"`` of a mapping or the
-            last element of a sequence.
+        target: A key, an index, an attribute or a callable; ``None`` for the key ``"label"`` of a
+            mapping or the last element of a sequence.
 
     Returns:
         The target, a tensor.
@@ -160,8 +195,11 @@ def find_target(batch: Any, target: Target) -> Tensor:
         else:
             where, has = target, f"of type {type(batch).__name__}"
         try:
-            found = batch[where]
-        except (KeyError, IndexError, TypeError):
+            if isinstance(where, str) and not isinstance(batch, Mapping):
+                found = getattr(batch, where)  # a dataclass or a named tuple
+            else:
+                found = batch[where]
+        except (KeyError, IndexError, TypeError, AttributeError):
             raise ValueError(
                 f"`target={target!r}` is not found: the batch is {has}. Pass the key, the index or "
                 "a callable `batch -> class indices` as `target=`."
@@ -193,6 +231,11 @@ def _linear_shares(
             for part in others:
                 shares[modality] += F.linear(z[..., part], weight[:, part])
     return shares
+
+
+def _shapes(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """What the layout of the inputs depends on: token sequences differ in length by batch."""
+    return tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
 
 
 def _check_width(head: nn.Linear, features: Any, encoders: Mapping[str, Any]) -> None:

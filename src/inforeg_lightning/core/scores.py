@@ -28,7 +28,8 @@ def log_probability(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         Shape ``(B,)``, at least float32, each value ``<= 0``.
     """
-    return -F.nll_loss(F.log_softmax(at_least_float32(logits), dim=-1), target, reduction="none")
+    log_p = F.log_softmax(at_least_float32(logits), dim=-1)
+    return -F.nll_loss(log_p, target.long(), reduction="none")
 
 
 def probability(logits: Tensor, target: Tensor) -> Tensor:

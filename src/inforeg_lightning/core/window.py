@@ -167,13 +167,14 @@ class RangeWindow:
 
 
 def make_window(
-    window: str | tuple[int, int] | Window, *, modalities: Sequence[str], K: float = 0.04
+    window: str | tuple[int, int | None] | Window, *, modalities: Sequence[str], K: float = 0.04
 ) -> Window:
     """Turn what a user writes for ``window`` into a window.
 
     Args:
         window: ``"paper"``, ``"official"``, ``"adaptive"``, ``"always"``, ``"outside"``,
-            ``"never"``, a range ``(start, stop)`` of periods, or a callable as in this module.
+            ``"never"``, a range ``(start, stop)`` of periods whose ``stop`` may be ``None``, or a
+            callable as in this module.
         modalities: Names of the modalities; the first is the gate of ``"official"``.
         K: Threshold of ``"paper"``, ``"official"`` and ``"outside"``.
 
@@ -202,7 +203,8 @@ def make_window(
     if (
         isinstance(window, Sequence)
         and len(window) == 2
-        and all(isinstance(end, int) for end in window)
+        and isinstance(window[0], int)
+        and isinstance(window[1], int | None)
     ):
         return RangeWindow(*window)
     raise TypeError(

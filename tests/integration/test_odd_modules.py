@@ -1,0 +1,336 @@
+"""Modules that are odd but legitimate: heads, batches and passes as users write them."""
+
+import copy
+import io
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from helpers.modules import (
+    CLASSES,
+    Late,
+    assert_same_weights,
+    encoder_paths,
+    make_batches,
+    snapshot,
+)
+from helpers.trainers import quiet_trainer
+from inforeg_lightning import InfoRegCallback, report_unimodal
+from inforeg_lightning.core.scores import linear_unimodal_logits
+
+
+def always(**settings):
+    return InfoRegCallback(encoder_paths(), head="head", window="always", **settings)
+
+
+def fit(module, callback, **settings):
+    quiet_trainer(callbacks=[callback], **{"max_epochs": 2} | settings).fit(module)
+    return module
+
+
+def mean_log_p(logits, label):
+    return float(-F.cross_entropy(logits.detach(), label))
+
+
+class Tokens(Late):
+    """A sequence head over tokens of both modalities, whose number differs by batch."""
+
+    class Head(nn.Linear):
+        def forward(self, tokens):
+            return super().forward(tokens.tanh().sum(1))
+
+    def make_head(self, width):
+        return self.Head(4, CLASSES)
+
+    def tokens(self, batch, batch_idx):
+        features = self.features(batch)
+        audio = features["audio"][:, None, :4].expand(-1, 1 + 8 * (batch_idx % 2), -1)
+        return {"audio": audio, "video": features["video"][:, None]}
+
+    def training_step(self, batch, batch_idx):
+        tokens = self.tokens(batch, batch_idx)
+        return F.cross_entropy(self.head(torch.cat([*tokens.values()], 1)), batch["label"])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_token_sequences_that_differ_in_length_by_batch(first):
+    batches = make_batches(batches=2)
+    module = Tokens(batches=batches, lr=0.0)
+    if first:
+        step = module.training_step
+        module.training_step = lambda batch, batch_idx: step(batch, batch_idx + 1)
+    callback = always()
+    fit(module, callback, max_epochs=1)
+    expected = {}
+    for name in ("audio", "video"):
+        scores = []
+        for index, batch in enumerate(batches):
+            tokens = module.tokens(batch, index + first)
+            other = {n: t if n == name else torch.zeros_like(t) for n, t in tokens.items()}
+            scores.append(mean_log_p(module.head(torch.cat([*other.values()], 1)), batch["label"]))
+        expected[name] = sum(scores) / 2
+    assert callback.history[0]["score"] == pytest.approx(expected)
+
+
+def test_a_linear_head_with_a_forward_of_its_own_is_run_and_not_split():
+    class Cosine(nn.Linear):
+        def forward(self, z):
+            return 8 * F.normalize(z, dim=1) @ F.normalize(self.weight, dim=1).T
+
+    class Module(Late):
+        def make_head(self, width):
+            return Cosine(width, CLASSES)
+
+    (batch,) = batches = make_batches(batches=1)
+    module, callback = Module(batches=batches, lr=0.0), always()
+    fit(module, callback, max_epochs=1)
+    features = module.features(batch)
+    for name in features:
+        only = [z if n == name else torch.zeros_like(z) for n, z in features.items()]
+        score = mean_log_p(module.head(torch.cat(only, 1)), batch["label"])
+        assert callback.history[0]["score"][name] == pytest.approx(score)
+
+
+@pytest.mark.filterwarnings(
+    # Dynamo itself looks at the .grad of the head's input.
+    "ignore:The .grad attribute of a Tensor that is not a leaf Tensor:UserWarning"
+)
+def test_a_compiled_linear_head_shares_its_bias():
+    module, expected = Late(), Late()
+    for late in (module, expected):
+        late.head.bias.data = torch.tensor([3.0, -3.0, 0.0], dtype=torch.float64)
+    module.head = torch.compile(module.head, backend="eager")
+    ours, theirs = always(), always()
+    fit(module, ours), fit(expected, theirs)
+    assert ours.history == theirs.history
+
+
+def test_ignored_targets_do_not_dilute_the_score():
+    ignored, kept = make_batches(batches=1), make_batches(batches=1)
+    ignored[0]["label"] = ignored[0]["label"].clone()
+    ignored[0]["label"][2:] = -100
+    kept = [{key: value[:2] for key, value in kept[0].items()}]
+    ours, theirs = always(), always()
+    fit(Late(batches=ignored, lr=0.0), ours), fit(Late(batches=kept, lr=0.0), theirs)
+    for quantity in ("score", "gap"):
+        assert ours.history[0][quantity] == pytest.approx(theirs.history[0][quantity])
+
+
+def test_targets_of_another_integer_type():
+    batches = [b | {"label": b["label"].int()} for b in make_batches()]
+
+    class Module(Late):
+        def training_step(self, batch, batch_idx):
+            return F.cross_entropy(self(batch), batch["label"].long())
+
+    ours, theirs = always(), always()
+    fit(Module(batches=batches), ours), fit(Late(), theirs)
+    assert ours.history == theirs.history
+
+
+@dataclass
+class DataBatch:
+    audio: torch.Tensor
+    video: torch.Tensor
+    label: torch.Tensor
+
+
+class NamedBatch(NamedTuple):
+    label: torch.Tensor
+    audio: torch.Tensor
+    video: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", [DataBatch, NamedBatch])
+def test_targets_that_are_attributes(kind):
+    class Module(Late):
+        def training_step(self, batch, batch_idx):
+            as_dict = {n: getattr(batch, n) for n in ("audio", "video", "label")}
+            return super().training_step(as_dict, batch_idx)
+
+    batches = [kind(**batch) for batch in make_batches()]
+    ours, theirs = always(target="label"), always()
+    loader = torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+    quiet_trainer(callbacks=[ours], max_epochs=2).fit(Module(), loader)
+    fit(Late(), theirs)
+    assert ours.history == theirs.history
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activation_checkpointing(reentrant):
+    class Module(Late):
+        def features(self, batch):
+            run = {"use_reentrant": reentrant}
+            found = {}
+            for name in self.names:
+                x = batch[name].clone().requires_grad_()  # reentrant checkpoints ask for it
+                found[name] = checkpoint(getattr(self, f"{name}_encoder"), x, **run)
+            return found
+
+    ours, theirs = always(), always()
+    assert_same_weights(snapshot(fit(Module(), ours)), snapshot(fit(Late(), theirs)))
+    assert ours.history == theirs.history
+
+
+def test_reports_of_several_passes_add_up():
+    class Module(Late):
+        def training_step(self, batch, batch_idx):
+            for part in (slice(0, 3), slice(3, None)):
+                piece = {key: value[part] for key, value in batch.items()}
+                features = self.features(piece)
+                logits = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+                report_unimodal(self, logits, piece["label"])
+            return super().training_step(batch, batch_idx)
+
+    ours, theirs = InfoRegCallback(encoder_paths(), window="always"), always()
+    fit(Module(), ours), fit(Late(), theirs)
+    for ours_entry, theirs_entry in zip(ours.history, theirs.history, strict=True):
+        assert ours_entry["gap"] == pytest.approx(theirs_entry["gap"])
+
+
+def test_steps_without_the_head_are_skipped_and_counted():
+    class Alternating(Late):
+        def training_step(self, batch, batch_idx):
+            if batch_idx % 2 == 0:
+                return super().training_step(batch, batch_idx)
+            return sum(z.square().mean() for z in self.features(batch).values())
+
+    callback = always()
+    with pytest.warns(UserWarning, match="2 of 4 steps of period 0 had .* no unimodal logits"):
+        fit(Alternating(), callback)
+    assert [entry["skipped"] for entry in callback.history] == [2, 2]
+    assert callback.history[1]["alpha"]["audio"] >= 1
+
+
+def test_an_encoder_that_is_not_used_is_warned_of():
+    class Unused(Late):
+        def __init__(self):
+            super().__init__()
+            self.old_encoder = nn.Linear(2, 2).double()
+
+        def training_step(self, batch, batch_idx):
+            features = self.features(batch)
+            logits = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+            report_unimodal(self, logits, batch["label"])
+            return super().training_step(batch, batch_idx)
+
+    callback = InfoRegCallback(encoder_paths() | {"audio": "old_encoder"}, window="always")
+    with pytest.warns(UserWarning, match="the encoder of audio had no gradient in any step"):
+        fit(Unused(), callback)
+
+
+def test_steps_that_lightning_does_not_see_are_warned_of():
+    class Manual(Late):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    with pytest.warns(UserWarning, match="no optimiser step was seen in period 0"):
+        fit(Manual(), always())
+
+
+def test_a_module_is_copied_and_pickled_without_the_probe():
+    class Keeping(Late):
+        def on_train_epoch_end(self):
+            self.copied = copy.deepcopy(self.head)
+            torch.save(self.head, io.BytesIO())
+
+    module, callback = Keeping(), always()
+    fit(module, callback)
+    (hook,) = module.copied._forward_pre_hooks.values()
+    assert hook.probe is None
+    module.copied(torch.zeros(1, 9, dtype=torch.float64))
+
+
+def test_testing_a_checkpoint_leaves_the_history_alone(tmp_path):
+    class Tested(Late):
+        def test_step(self, batch, batch_idx):
+            self(batch)
+
+        test_dataloader = Late.train_dataloader
+
+    callback, module = always(), Tested()
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=1)
+    trainer.fit(module)
+    trainer.save_checkpoint(tmp_path / "early.ckpt")
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module)
+    before = copy.deepcopy(callback.history)
+    assert len(before) == 3
+    trainer.test(module, ckpt_path=tmp_path / "early.ckpt", verbose=False, weights_only=True)
+    assert callback.history == before
+
+
+def test_a_checkpoint_of_the_other_variant_is_refused(tmp_path):
+    official = InfoRegCallback.official(encoder_paths(), head="head")
+    trainer = quiet_trainer(callbacks=[official], max_epochs=1)
+    trainer.fit(Late())
+    trainer.save_checkpoint(tmp_path / "official.ckpt")
+    for other, name in ((always(), "variant"), (always(score="prob"), "variant")):
+        with pytest.raises(
+            ValueError, match=f"the checkpoint's InfoRegCallback has {name} 'official'"
+        ):
+            quiet_trainer(callbacks=[other], max_epochs=2).fit(
+                Late(), ckpt_path=tmp_path / "official.ckpt", weights_only=True
+            )
+
+
+def test_the_pull_is_defined_for_plain_descent_only():
+    class Other(Late):
+        def configure_optimizers(self):
+            return torch.optim.RMSprop(self.parameters(), lr=1e-4, momentum=0.9)
+
+    callback = always()
+    fit(Other(), callback)
+    assert callback.history[-1]["pull"] == {"audio": None, "video": None}
+
+
+def test_what_cannot_be_regulated_is_refused_by_name():
+    class Ascending(Late):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1, maximize=True)
+
+    with pytest.raises(ValueError, match=r"SGD\(maximize=True\) would push an encoder away"):
+        fit(Ascending(), always())
+
+    class Sparse(Late):
+        def make_encoder(self, inputs, width):
+            return nn.EmbeddingBag(10, width, sparse=True)
+
+    with pytest.raises(ValueError, match="sparse=True, whose gradient can be neither"):
+        fit(Sparse(), always())
+
+
+def test_misuse_of_reporting():
+    class Both(Late):
+        def training_step(self, batch, batch_idx):
+            report_unimodal(
+                self, {"audio": batch["audio"], "video": batch["video"]}, batch["label"]
+            )
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(
+        ValueError, match="unimodal logits are reported, but `head='head'` is given"
+    ):
+        fit(Both(), always())
+    with pytest.raises(TypeError, match="`module` must be the LightningModule"):
+        report_unimodal(nn.Linear(1, 1), {}, torch.zeros(1))
+    with pytest.raises(TypeError, match="`audio` must be a tensor, but is a list"):
+        report_unimodal(Late(), {"audio": [1.0]}, torch.zeros(1))
+
+
+def test_the_module_is_let_go_after_training():
+    callback, module = always(period=3), Late()
+    fit(module, callback, max_epochs=1)
+    assert not callback._regulator.encoders
+    state = callback.state_dict()["regulator"]
+    assert set(state["anchors"]) == {"audio", "video"}, "the open period keeps its anchors"
