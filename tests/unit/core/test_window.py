@@ -201,7 +201,12 @@ def test_values_out_of_range(make, message):
         make()
 
 
-@pytest.mark.parametrize("window", [5, None, (1, 2, 3), (0.0, 2.0), (0, None)])
+@pytest.mark.parametrize("window", [5, None, (1, 2, 3), (0.0, 2.0), (None, 2)])
 def test_what_is_no_window(window):
     with pytest.raises(TypeError, match=r"`window` must be a name, a range .* or a callable"):
         make_window(window, modalities=["m"])
+
+
+def test_a_range_without_an_end():
+    window = make_window((1, None), modalities=["a", "b"])
+    assert [window({"a": [1.0] * t})["a"] for t in range(4)] == [False, True, True, True]
