@@ -57,6 +57,7 @@ class Summary:
                 entry[checkpoint] = {
                     quantity: cell.value.to_dict()
                     | {"difference": cell.difference and cell.difference.to_dict()}
+                    | {"by_seed": group.values(checkpoint, quantity)}
                     for quantity in self.quantities
                     if (cell := self.cells.get((index, checkpoint, quantity)))
                 }
