@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.tuner import Tuner
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -334,3 +335,32 @@ def test_the_module_is_let_go_after_training():
     assert not callback._regulator.encoders
     state = callback.state_dict()["regulator"]
     assert set(state["anchors"]) == {"audio", "video"}, "the open period keeps its anchors"
+
+
+def test_lbfgs_regulates_every_closure():
+    class Newton(Late):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
+
+    callback = always()
+    fit(Newton(batches=make_batches(batches=2)), callback)
+    assert all(entry["steps"] > 2 for entry in callback.history)
+    assert callback.history[-1]["alpha"]["audio"] >= 1
+
+
+@pytest.mark.filterwarnings("ignore:The `lr` property")
+def test_a_search_for_the_learning_rate_leaves_no_history(tmp_path):
+    class Tuned(Late):
+        def __init__(self):
+            super().__init__()
+            self.lr = 0.1
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), **self.sgd | {"lr": self.lr})
+
+    ours, theirs, module = always(), always(), Tuned()
+    trainer = quiet_trainer(tmp_path, callbacks=[ours], max_epochs=2, enable_checkpointing=True)
+    Tuner(trainer).lr_find(module, num_training=4, update_attr=False)
+    trainer.fit(module)
+    fit(Late(), theirs)
+    assert ours.history == theirs.history
