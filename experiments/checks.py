@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 # Given by the program, not by the configuration.
@@ -38,6 +39,18 @@ def check(cfg: DictConfig) -> None:
             f"modalities names {sorted(cfg.modalities)}, but model.encoders has "
             f"{sorted(cfg.model.encoders)}; name the same modalities in both"
         )
+    if "store" in cfg.data:
+        _check_store(cfg.data)
+
+
+def _check_store(data: DictConfig) -> None:
+    """Open the prepared store and split it: what is wrong there should not be found in training."""
+    try:
+        instantiate(data, _convert_="all").open()
+    except InstantiationException as error:
+        raise RecipeError(str(error.__cause__ or error)) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RecipeError(str(error)) from None
 
 
 def _at_least(path: str, value: Any, least: int) -> None:
@@ -57,11 +70,9 @@ def _locate(path: str, target: str) -> Callable[..., Any]:
     try:
         return pkgutil.resolve_name(target)  # type: ignore[no-any-return]
     except AttributeError:
-        what = "the module of this data set" if path == "data" else "it"
         raise RecipeError(
-            f"{path} is {target}, but {what} is not in this release "
-            f"(inforeg-lightning {version('inforeg-lightning')}); "
-            "experiment=av_digits and experiment=synthetic run as they are"
+            f"{path} is {target}, but it is not in this release "
+            f"(inforeg-lightning {version('inforeg-lightning')})"
         ) from None
     except ImportError as error:
         raise RecipeError(

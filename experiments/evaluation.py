@@ -56,8 +56,8 @@ def linear_probes(
     knows. The share exaggerates suppression: where it is right at 15 %, a probe may be at 92 %.
     """
     model = model.to(device).eval()
-    train, train_label = _features(model, data.train_dataloader(), device)
-    test, test_label = _features(model, data.test_dataloader(), device)
+    train, train_label = _features(model, data, data.train_dataloader(), device)
+    test, test_label = _features(model, data, data.test_dataloader(), device)
     accuracies = {}
     # One thread: runs beside each other would fight for cores, and sums keep their order.
     with threadpool_limits(1):
@@ -70,14 +70,17 @@ def linear_probes(
 
 @torch.no_grad()
 def _features(
-    model: LateFusionClassifier, batches: Iterable[dict[str, torch.Tensor]], device: torch.device
+    model: LateFusionClassifier,
+    data: L.LightningDataModule,
+    batches: Iterable[dict[str, torch.Tensor]],
+    device: torch.device,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     parts: list[dict[str, torch.Tensor]] = []
     labels: list[torch.Tensor] = []
     for batch in batches:
-        parts.append(
-            {m: z.cpu() for m, z in model.features(move_data_to_device(batch, device)).items()}
-        )
-        labels.append(batch["label"])
+        # As a Trainer would: some data make their pixels on the device.
+        batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
+        parts.append({m: z.cpu() for m, z in model.features(batch).items()})
+        labels.append(batch["label"].cpu())
     features = {m: torch.cat([part[m] for part in parts]).double().numpy() for m in parts[0]}
     return features, torch.cat(labels).numpy()

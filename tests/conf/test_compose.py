@@ -11,7 +11,7 @@ from inforeg_lightning import InfoRegCallback
 CONF = Path(__file__).resolve().parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-WITHOUT_DATA = {"cremad", "kinetics_sounds"}
+FROM_STORE = {"cremad", "kinetics_sounds"}
 
 
 def _callback(cfg):
@@ -28,22 +28,23 @@ def test_every_experiment_composes_whole(composed, experiment):
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - WITHOUT_DATA))
+@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - FROM_STORE))
 def test_every_experiment_passes_the_checks(composed, experiment):
     from checks import check
 
     check(composed(f"experiment={experiment}"))
 
 
-@pytest.mark.parametrize("experiment", sorted(WITHOUT_DATA))
-def test_data_of_a_later_release_are_one_clear_error(composed, experiment):
+@pytest.mark.parametrize("experiment", sorted(FROM_STORE))
+def test_a_missing_store_is_one_clear_error_that_says_how_to_make_it(composed, experiment):
     from checks import RecipeError, check
 
-    with pytest.raises(RecipeError, match="module of this data set is not in this release"):
+    command = f"experiments/prepare.py data={experiment} data.root=RAW data.store=data/{experiment}"
+    with pytest.raises(RecipeError, match=f"no prepared store at .* {command}$"):
         check(composed(f"experiment={experiment}"))
 
 
-@pytest.mark.parametrize("experiment", sorted(WITHOUT_DATA))
+@pytest.mark.parametrize("experiment", sorted(FROM_STORE))
 def test_published_hyperparameters(composed, experiment):
     cfg = composed(f"experiment={experiment}")
     model = instantiate(cfg.model, _convert_="all")
@@ -107,6 +108,7 @@ def test_av_digits_is_trained_as_it_was_calibrated(composed):
         (["name=???"], "name must be given, as name=VALUE"),
         (["+modalities.smell=encoders.smell"], "modalities names .*smell"),
         (["data._target_=nowhere.Data"], "data is nowhere.Data, which cannot be imported"),
+        (["data._target_=torch.Data"], "data is torch.Data, but it is not in this release"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_error(composed, overrides, message):

@@ -124,7 +124,7 @@ def test_the_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(start
 
 def test_a_configuration_that_cannot_run_is_one_sentence(start, tmp_path):
     process = start("train.py", "experiment=cremad", cwd=tmp_path, status=1)
-    assert "the module of this data set is not in this release" in process.stderr
+    assert "no prepared store at data/cremad" in process.stderr
     assert "Traceback" not in process.stderr
 
 

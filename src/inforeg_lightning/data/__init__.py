@@ -1,7 +1,15 @@
-"""Data modules: AV-Digits, its recorded counterpart AV-MNIST, and synthetic tensors for tests."""
+"""Data modules: AV-Digits, AV-MNIST, CREMA-D, Kinetics-Sounds, and synthetic tensors for tests."""
 
 from inforeg_lightning.data.av_digits import AVDigitsDataModule
 from inforeg_lightning.data.av_mnist import AVMNISTDataModule
+from inforeg_lightning.data.cremad import CREMADDataModule
+from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
 
-__all__ = ["AVDigitsDataModule", "AVMNISTDataModule", "SyntheticDataModule"]
+__all__ = [
+    "AVDigitsDataModule",
+    "AVMNISTDataModule",
+    "CREMADDataModule",
+    "KineticsSoundsDataModule",
+    "SyntheticDataModule",
+]

@@ -1,0 +1,256 @@
+"""Training from a prepared store: splits, loaders, and what the device does with a batch."""
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from inforeg_lightning.data.in_memory import Batch
+from inforeg_lightning.data.splits import Split, SplitError, group_split, listed_split, read_list
+from inforeg_lightning.data.store import Store
+from inforeg_lightning.data.store_dataset import (
+    EpochSampler,
+    StoreDataset,
+    finish,
+    middle_frames,
+)
+from inforeg_lightning.data.store_files import StoreError, read_tables
+
+_log = logging.getLogger(__name__)
+
+
+class StoreDataModule(L.LightningDataModule, ABC):
+    """Base of the data sets that are trained from a prepared store.
+
+    Batches, once on the device, are ``{"audio": float32 (B, 1, ...), "video": float32
+    (B, 3, 3, 224, 224), "label": int64 (B,)}``, the video normalised as ImageNet is.
+
+    Training takes three random frames of a clip and crops and mirrors each by itself; evaluation
+    takes the middles of three equal parts, whole. Where ``crop_on="device"``, the loader
+    hands over stored bytes and the device makes the pixels (``on_after_batch_transfer``).
+
+    Args:
+        store: Folder of the prepared store.
+        batch_size: Samples a batch.
+        seed: Seed of order, frames and crops; they depend on it and on the epoch alone.
+        num_workers: Worker processes of each loader; by default a few, as there are cores.
+        split: ``"published"``, the lists' halves, or ``"group"``: no group (no actor, no source
+            video) in two splits. Validation always comes out of the training half.
+        train_list: Published list of the training half; by default what the store was prepared
+            with.
+        test_list: The same of the test half.
+        test_share: Share of the clips that ``split="group"`` tests on.
+        val_share: Share of the training half that is validated on.
+        split_seed: Seed of what the lists leave open. Not ``seed``: runs that are compared must
+            have the same splits.
+        crop_on: ``"device"``, or ``"loader"`` for float32 tensors from the worker processes.
+
+    Raises:
+        StoreError: ``setup`` finds no store, or one of another data set.
+        SplitError: ``setup`` cannot split as asked.
+        ValueError: An argument is wrong.
+    """
+
+    data: ClassVar[str]
+    title: ClassVar[str]
+    class_names: ClassVar[tuple[str, ...]]
+    modalities: ClassVar[tuple[str, ...]] = ("audio", "video")
+    shapes: ClassVar[dict[str, tuple[int, ...]]]
+    least_frames: ClassVar[int] = 1
+    time_first: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        batch_size: int = 64,
+        seed: int = 0,
+        num_workers: int | None = None,
+        split: str = "published",
+        train_list: str | os.PathLike[str] | None = None,
+        test_list: str | os.PathLike[str] | None = None,
+        test_share: float = 0.1,
+        val_share: float = 0.1,
+        split_seed: int = 0,
+        crop_on: str = "device",
+    ) -> None:
+        super().__init__()
+        if split not in ("published", "group"):
+            raise ValueError(f"split must be 'published' or 'group', got {split!r}")
+        if crop_on not in ("device", "loader"):
+            raise ValueError(f"crop_on must be 'device' or 'loader', got {crop_on!r}")
+        if (train_list is None) != (test_list is None):
+            raise ValueError("train_list and test_list must be given both or not at all")
+        self.path, self.batch_size, self.seed = Path(store), batch_size, seed
+        self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
+        self.split_by, self.lists = split, (train_list, test_list)
+        self.test_share, self.val_share, self.split_seed = test_share, val_share, split_seed
+        self.crop_on = crop_on
+        self.split: Split | None = None
+        self.dropped: tuple[str, ...] = ()
+        self._store: Store | None = None
+
+    @staticmethod
+    @abstractmethod
+    def choose(count: int, draws: NDArray[np.float64]) -> list[int]:
+        """Frames of a training clip, as ``store_dataset.FrameChoice``."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the store, split it, and say how many clips of each class are where."""
+        if self._store is None:
+            self.open()
+            if self.trainer is None or self.trainer.is_global_zero:
+                self._tell()
+
+    def open(self) -> None:
+        """Open the store and split it; fast, and where all that can be wrong is found."""
+        store = _opened(self.path, self.data, self.title)
+        if int(store.labels.max(initial=0)) >= self.num_classes:
+            raise StoreError(f"the store {self.path} has classes that {self.title} has not")
+        split = self._split(store)
+        counts = np.array([store.frame_count(row) for row in range(len(store))])
+        used = np.sort(np.concatenate(list(split.rows.values())))
+        self.dropped = tuple(store.names[used[counts[used] < self.least_frames]].tolist())
+        kept = {part: rows[counts[rows] >= self.least_frames] for part, rows in split.rows.items()}
+        self.split = Split(kept, split.absent, split.unlisted)
+        self._store = store
+
+    def table(self) -> str:
+        """Clips of each split and class, and which clips are left out and why."""
+        store, split = self._ready()
+        table = split.table(store.labels, self.class_names, store.groups)
+        if self.dropped:
+            few = f"{len(self.dropped)} dropped, fewer than {self.least_frames} frames: "
+            table += f"\n{few}{', '.join(self.dropped[:3])}" + ", …" * (len(self.dropped) > 3)
+        if rejected := read_tables(self.path).rejected:
+            table += f"\n{len(rejected)} could not be prepared: {self.path / 'rejected.csv'}"
+        return table
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled training batches."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation batches, in a fixed order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test batches, in a fixed order."""
+        return self._loader("test")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Crop, mirror and normalise on the device; what is finished already stays as it is."""
+        return finish(batch)
+
+    def _loader(self, part: str) -> DataLoader[Batch]:
+        store, split = self._ready()
+        train = part == "train"
+        dataset = StoreDataset(
+            store,
+            split.rows[part],
+            self.choose if train else middle_frames,
+            augment=train,
+            seed=self.seed,
+            time_first=self.time_first,
+            finished=self.crop_on == "loader",
+        )
+        sampler = None
+        if train:
+            trainer = self.trainer
+            ranks = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+            sampler = EpochSampler(dataset, self.seed, *ranks)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=_as_is,
+        )
+
+    def _ready(self) -> tuple[Store, Split]:
+        if self._store is None or self.split is None:
+            raise RuntimeError(f"{self.title} is not loaded; call setup() first (a Trainer does)")
+        return self._store, self.split
+
+    def _split(self, store: Store) -> Split:
+        if self.split_by == "group":
+            return group_split(
+                store.labels, store.groups, self.test_share, self.val_share, self.split_seed
+            )
+        train, test = self.lists
+        if train is not None and test is not None:
+            halves = {
+                half: read_list(path, self.class_names)
+                for half, path in (("train", train), ("test", test))
+            }
+        elif not any(store.splits.tolist()):
+            raise SplitError(
+                f"the store {self.path} was prepared without the published lists of {self.title}; "
+                "give data.train_list=FILE data.test_list=FILE, or data.split=group for splits "
+                "that share no actor or source video"
+            )
+        else:
+            halves = {
+                half: dict(
+                    zip(
+                        store.names[store.splits == half].tolist(),
+                        store.labels[store.splits == half].tolist(),
+                        strict=True,
+                    )
+                )
+                for half in ("train", "test")
+            }
+        return listed_split(
+            store.names, store.labels, **halves, val_share=self.val_share, seed=self.split_seed
+        )
+
+    def _tell(self) -> None:
+        _, split = self._ready()
+        _log.info("%s, split %s:\n%s", self.title, self.split_by, self.table())
+        lost = sum(map(len, split.absent.values()))
+        if lost or self.dropped:
+            _log.warning(
+                "%s: %d listed clips are not in the store and %d have too few frames; "
+                "data.table() names them, and %s why some could not be prepared",
+                self.title,
+                lost,
+                len(self.dropped),
+                self.path / "rejected.csv",
+            )
+
+
+def prepare_command(data: str, store: Path | str) -> str:
+    """The command that makes a store."""
+    return f"python experiments/prepare.py data={data} data.root=RAW data.store={store}"
+
+
+def _opened(path: Path, data: str, title: str) -> Store:
+    if not (path / "store.json").exists():
+        raise StoreError(
+            f"{title} has no prepared store at {path}; make it, once, from the raw clips in RAW: "
+            f"{prepare_command(data, path)}"
+        )
+    store = Store(path)
+    if store.settings.get("data", data) != data:
+        raise StoreError(
+            f"the store {path} is of {store.settings['data']}, not of {title}; "
+            f"prepare another: {prepare_command(data, 'STORE')}"
+        )
+    return store
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
