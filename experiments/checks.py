@@ -39,14 +39,14 @@ def check(cfg: DictConfig) -> None:
             f"modalities names {sorted(cfg.modalities)}, but model.encoders has "
             f"{sorted(cfg.model.encoders)}; name the same modalities in both"
         )
-    if "store" in cfg.data:
-        _check_store(cfg.data)
+    if hasattr(_locate("data", cfg.data["_target_"]), "check"):
+        _check_data(cfg.data)
 
 
-def _check_store(data: DictConfig) -> None:
-    """Open the prepared store and split it: what is wrong there should not be found in training."""
+def _check_data(data: DictConfig) -> None:
+    """Let data that can do so say what is missing, before training would find out."""
     try:
-        instantiate(data, _convert_="all").open()
+        instantiate(data, _convert_="all").check()
     except InstantiationException as error:
         raise RecipeError(str(error.__cause__ or error)) from None
     except (OSError, RuntimeError, ValueError) as error:

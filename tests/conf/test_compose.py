@@ -12,6 +12,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds"}
+FROM_FILES = {"av_mnist"}
 
 
 def _callback(cfg):
@@ -28,7 +29,7 @@ def test_every_experiment_composes_whole(composed, experiment):
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - FROM_STORE))
+@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - FROM_STORE - FROM_FILES))
 def test_every_experiment_passes_the_checks(composed, experiment):
     from checks import check
 
@@ -42,6 +43,15 @@ def test_a_missing_store_is_one_clear_error_that_says_how_to_make_it(composed, e
     command = f"experiments/prepare.py data={experiment} data.root=RAW data.store=data/{experiment}"
     with pytest.raises(RecipeError, match=f"no prepared store at .* {command}$"):
         check(composed(f"experiment={experiment}"))
+
+
+@pytest.mark.parametrize("experiment", sorted(FROM_FILES))
+def test_missing_files_are_one_clear_error_that_shows_the_layout(composed, experiment):
+    from checks import RecipeError, check
+
+    with pytest.raises(RecipeError, match=r"Expected below data\.root=data/av_mnist:\n  mnist/"):
+        check(composed(f"experiment={experiment}"))
+    check(composed(f"experiment={experiment}", "+data.download=true"))
 
 
 @pytest.mark.parametrize("experiment", sorted(FROM_STORE))

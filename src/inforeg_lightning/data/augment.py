@@ -167,10 +167,10 @@ def _resize_weights(start: Tensor, length: Tensor, full: int, size: int) -> Tens
     A triangle around the output pixel's centre, as wide as the stretch of input that it stands for
     (at least two pixels), cut at the box's edges and of unit sum.
     """
-    scale = (length.double() / size).view(-1, 1, 1)
+    scale = (length / size).view(-1, 1, 1)
     start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
     out = torch.arange(size, device=start.device).view(1, -1, 1)
     pixel = torch.arange(full, device=start.device).view(1, 1, -1) - start
     distance = (pixel + 0.5 - (out + 0.5) * scale).abs() / scale.clamp(min=1)
     weights = (1 - distance).clamp(min=0) * ((pixel >= 0) & (pixel < length))
-    return (weights / weights.sum(dim=2, keepdim=True)).float()
+    return weights / weights.sum(dim=2, keepdim=True)

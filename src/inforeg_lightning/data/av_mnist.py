@@ -81,6 +81,18 @@ class AVMNISTDataModule(CachedDataModule):
         """The cached file; its name changes with the recipe and ``data_seed``."""
         return self.root / f"av-mnist-{self.recipe.fingerprint(self.data_seed)}.npz"
 
+    def check(self) -> None:
+        """Find out, before training, whether the sources are there where they will be needed.
+
+        Raises:
+            FileNotFoundError: They are not; the message shows the layout.
+        """
+        if self.download or self.path.exists():
+            return
+        from inforeg_lightning.data.av_mnist_sources import check_layout
+
+        check_layout(self.root)
+
     def generate(self) -> "dict[str, NDArray[np.generic]]":
         """Make the arrays; see ``av_mnist_generate.generate``."""
         from inforeg_lightning.data.av_mnist_generate import generate

@@ -61,6 +61,18 @@ DOWNLOADS = (
 )
 
 
+def check_layout(root: Path) -> None:
+    """Make sure that the files of MNIST and some recordings are there.
+
+    Raises:
+        FileNotFoundError: They are not; the message shows the layout.
+    """
+    for half in _FILES:
+        for kind in ("images-idx3", "labels-idx1"):
+            _idx_path(root, f"mnist/{_FILES[half]}-{kind}-ubyte")
+    find_recordings(root)
+
+
 def read_mnist(root: Path, half: str) -> tuple[Array, NDArray[np.int64]]:
     """The images of one half, ``(N, H, W)`` in [0, 1], and their labels ``(N,)``.
 
@@ -79,13 +91,10 @@ def read_mnist(root: Path, half: str) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _read_idx(root: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
-    packed, plain = root / f"{name}.gz", root / name
-    path = packed if packed.exists() else plain
-    if not path.exists():
-        raise missing(root, f"neither {packed} nor {plain} exists")
+    path = _idx_path(root, name)
     try:
         content = path.read_bytes()
-        content = gzip.decompress(content) if path == packed else content
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
         zeros, kind, found = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{found}I", content[4 : 4 + 4 * found])
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * found)
@@ -97,6 +106,13 @@ def _read_idx(root: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
             f"got type {kind}, shape {shape} and {values.size} bytes"
         )
     return values.reshape(shape)
+
+
+def _idx_path(root: Path, name: str) -> Path:
+    packed, plain = root / f"{name}.gz", root / name
+    if not packed.exists() and not plain.exists():
+        raise missing(root, f"neither {packed} nor {plain} exists")
+    return packed if packed.exists() else plain
 
 
 def find_recordings(root: Path) -> dict[tuple[str, int, int], Path]:

@@ -109,12 +109,12 @@ class StoreDataModule(L.LightningDataModule, ABC):
     def setup(self, stage: str | None = None) -> None:
         """Open the store, split it, and say how many clips of each class are where."""
         if self._store is None:
-            self.open()
+            self.check()
             if self.trainer is None or self.trainer.is_global_zero:
                 self._tell()
 
-    def open(self) -> None:
-        """Open the store and split it; fast, and where all that can be wrong is found."""
+    def check(self) -> None:
+        """Open the store and split it: quick, and finds all that can be wrong before training."""
         store = _opened(self.path, self.data, self.title)
         if int(store.labels.max(initial=0)) >= self.num_classes:
             raise StoreError(f"the store {self.path} has classes that {self.title} has not")

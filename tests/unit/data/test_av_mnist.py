@@ -138,6 +138,7 @@ def test_the_seed_changes_the_order_alone(root):
 def test_a_readable_cache_needs_no_sources(root, tmp_path):
     module = AVMNISTDataModule(tmp_path, recipe=SMALL)
     module.path.write_bytes(AVMNISTDataModule(root, recipe=SMALL).path.read_bytes())
+    module.check()
     module.prepare_data()
     module.setup()
     assert len(module.test_dataloader().dataset) == 40
@@ -157,10 +158,12 @@ class TestSourcesThatCannotBeUsed:
     def test_missing_ones_show_the_layout(self, tmp_path, what):
         write_sources(tmp_path)
         (tmp_path / what).rename(tmp_path / "elsewhere")
-        with pytest.raises(FileNotFoundError) as caught:
-            AVMNISTDataModule(tmp_path, recipe=SMALL).prepare_data()
-        for part in (str(tmp_path), av_mnist_sources.LAYOUT, "data.download=true"):
-            assert part in str(caught.value)
+        module = AVMNISTDataModule(tmp_path, recipe=SMALL)
+        for ask in (module.check, module.prepare_data):
+            with pytest.raises(FileNotFoundError) as caught:
+                ask()
+            for part in (str(tmp_path), av_mnist_sources.LAYOUT, "data.download=true"):
+                assert part in str(caught.value)
         assert not list(tmp_path.glob("*.npz"))
 
     def test_missing_recordings_are_counted_and_named(self, root):
