@@ -39,7 +39,7 @@ class Display:
 
     def __init__(self, name: str, console: Console) -> None:
         self.name, self.console = name, console
-        self.started: float | None = None
+        self.first: tuple[float, int] | None = None  # when how many clips were done
         self.next_line = 0.0
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -70,14 +70,17 @@ class Display:
 
     def show(self, progress: "preparation.Progress") -> None:
         """Show how far it is."""
-        now = time.monotonic()
-        if self.started is None:
-            self.started, self.next_line = now, now + _LINE_EVERY
+        now, begun = time.monotonic(), progress.done > progress.resumed
+        if not begun:
             self._begin(progress)
-        rate = (progress.done - progress.resumed) / max(now - self.started, 1e-3)
-        text = f"{rate:.1f} clips/s" if progress.done > progress.resumed else ""
+        elif self.first is None:
+            # From the first clip on, that the start of the workers may not count.
+            self.first, self.next_line = (now, progress.done), now + _LINE_EVERY
+        since, count = self.first or (now, progress.done)
+        rate = (progress.done - count) / max(now - since, 1e-3)
+        text = f"{rate:.1f} clips/s" if rate else ""
         self.bar.update(self.task, completed=progress.done, total=progress.total, rate=text)
-        if not self.console.is_terminal and text and now >= self.next_line:
+        if not self.console.is_terminal and rate and now >= self.next_line:
             self.next_line = now + _LINE_EVERY
             left = (progress.total - progress.done) / rate
             self._line(
@@ -85,6 +88,8 @@ class Display:
             )
 
     def _begin(self, progress: "preparation.Progress") -> None:
+        if self.bar.tasks[self.task].total is not None:
+            return
         found = f"{self.name}: {progress.total} clips"
         if progress.resumed:
             found += f", {progress.resumed} of them there already: going on"
@@ -94,9 +99,16 @@ class Display:
         self.console.print(text, highlight=False, soft_wrap=True)
 
 
-@hydra.main(version_base="1.3", config_path="../conf/prepare", config_name="prepare")
-def main(cfg: DictConfig) -> None:
-    """Prepare what the command line composes."""
+def run(cfg: DictConfig, console: Console) -> None:
+    """Prepare a data set and print what became of it.
+
+    Args:
+        cfg: The composed configuration.
+        console: Where to print.
+
+    Raises:
+        RecipeError: It cannot be prepared, or clips were rejected and ``strict`` is set.
+    """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise RecipeError(f"{', '.join(missing)} must be given, as {missing[0]}=FOLDER")
     # Here: it takes torch with it, seconds that a mistyped override should not cost.
@@ -104,17 +116,12 @@ def main(cfg: DictConfig) -> None:
     from inforeg_lightning.data.prepare_pool import WorkerError
     from inforeg_lightning.data.store import StoreError
 
-    console = Console()
+    options = {str(key): value for key, value in cfg.data.items()}
     try:
         with Display(cfg.data.name, console) as display:
-            result = prepare(
-                **OmegaConf.to_container(cfg.data), workers=cfg.workers, watch=display.show
-            )
+            result = prepare(**options, workers=cfg.workers, watch=display.show)
     except (ValueError, StoreError, WorkerError) as error:
         raise RecipeError(str(error)) from error
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from here")
-        raise SystemExit(130) from None
     console.print(result.summary(), highlight=False, markup=False, soft_wrap=True)
     if cfg.strict and result.rejected:
         name, reason = result.rejected[0]
@@ -122,6 +129,16 @@ def main(cfg: DictConfig) -> None:
             f"strict=true, and {len(result.rejected)} clips were rejected; the first is "
             f"{name} ({reason})"
         )
+
+
+@hydra.main(version_base="1.3", config_path="../conf/prepare", config_name="prepare")
+def main(cfg: DictConfig) -> None:
+    """Prepare what the command line composes."""
+    try:
+        run(cfg, Console())
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here")
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -160,6 +160,9 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
         with av.open(str(path)) as container:
             yield container
     except av.FFmpegError as error:
+        if path.read_bytes()[:19] == b"version https://git":
+            # CREMA-D is published in a repository with Git LFS, and this is what one gets without.
+            raise ClipError("a Git LFS pointer instead of the file (git lfs pull)") from error
         raise ClipError(f"cannot be decoded: {error.strerror or error}") from error
 
 

@@ -50,7 +50,7 @@ class Recipe:
 RECIPES = {
     # Three frames are drawn from each clip, and no frame twice.
     "cremad": Recipe("cremad", "log_spectrogram", 3, least_frames=3),
-    # As published, clips with 3 frames or fewer are dropped. JPEG: raw would be 53 GB.
+    # As published, clips with 3 frames or fewer are dropped. JPEG: raw would be 50 GB.
     "kinetics_sounds": Recipe(
         "kinetics_sounds", "filter_bank", 1, least_frames=4, frame_format="jpeg"
     ),

@@ -1,9 +1,14 @@
+import importlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,5 +39,28 @@ def finished(program):
             out, err = process.communicate(timeout=300)
         assert process.returncode == status, out + err
         return out, err
+
+    return run
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """The program as a module, found as the program finds its own modules."""
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    yield importlib.import_module("prepare")
+    del sys.modules["prepare"]
+
+
+@pytest.fixture
+def run_here(module):
+    """Run the program in this process; returns its output."""
+
+    def run(*overrides):
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(ROOT / "conf" / "prepare"), version_base="1.3"):
+            cfg = compose("prepare", list(map(str, overrides)))
+        file = io.StringIO()
+        module.run(cfg, Console(file=file))
+        return file.getvalue()
 
     return run

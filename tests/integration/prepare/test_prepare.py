@@ -222,18 +222,25 @@ def test_the_program_counts_what_it_rejected_and_does_nothing_twice(cremad, fini
     assert err == ""
     assert {path: path.stat().st_mtime_ns for path in (folder / "store").iterdir()} == before
     assert list(tmp_path.iterdir()) == []
-    _, err = finished(*arguments, "strict=true", cwd=tmp_path, status=1)
-    assert f"strict=true, and {len(result.rejected)} clips were rejected" in err
-    assert "Traceback" not in err
+
+
+def test_strict_makes_a_rejected_clip_an_error(cremad, run_here):
+    folder, _, result = cremad
+    arguments = ("data=cremad", f"data.root={folder / 'raw'}", f"data.store={folder / 'store'}")
+    assert "rejected" in run_here(*arguments)
+    with pytest.raises(Exception, match=f"{len(result.rejected)} clips were rejected; the first"):
+        run_here(*arguments, "strict=true")
+
+
+def test_a_wrong_layout_is_an_error_of_the_program(run_here, tmp_path):
+    with pytest.raises(Exception, match="AudioWAV/    1001_DFA_ANG_XX") as raised:
+        run_here("data=cremad", f"data.root={tmp_path / 'no'}", f"data.store={tmp_path / 'store'}")
+    assert type(raised.value).__name__ == "RecipeError"  # one sentence, as the next test shows
 
 
 @pytest.mark.parametrize(
     ("arguments", "what"),
-    [
-        (["data=cremad", "data.root=nowhere", "data.store=store"], "AudioWAV/    1001_DFA_ANG_XX"),
-        (["data=cremad"], "data.root, data.store must be given"),
-        ([], "cremad"),
-    ],
+    [(["data=cremad"], "data.root, data.store must be given"), ([], "cremad\n")],
 )
 def test_errors_of_the_program_are_a_sentence(finished, tmp_path, arguments, what):
     _, err = finished(*arguments, cwd=tmp_path, status=1)

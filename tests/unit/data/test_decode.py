@@ -164,7 +164,12 @@ def test_an_mp4_without_its_end_has_no_index(whole):
 
 @pytest.mark.parametrize("suffix", [".wav", ".flv", ".mp4"])
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "empty file"), (b"not a clip " * 99, "cannot be decoded")]
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"not a clip " * 99, "cannot be decoded"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    ],
 )
 def test_no_media_at_all(whole, suffix, content, reason):
     whole(suffix).write_bytes(content)
