@@ -111,21 +111,34 @@ class StoreDataset(Dataset[Batch]):
         rows = self.rows[np.asarray(indices, np.int64)]
         count = self.frames
         draws = uniforms(self.seed, int(self.epoch), rows, count * (1 + DRAWS_A_CROP))
-        clips = [
-            self.store.frames(row, self.choose(self.store.frame_count(row), numbers))
-            for row, numbers in zip(rows.tolist(), draws[:, :count], strict=True)
-        ]
-        sizes = np.array([clip.shape[2:] for clip in clips], np.int64).repeat(count, axis=0)
+        sizes = np.array([self.store.frame_size(row) for row in rows.tolist()], np.int64)
+        frames = self._frames(rows, draws[:, :count], sizes)
+        sizes = sizes.repeat(count, axis=0)
         of_crops = draws[:, count:].reshape(-1, DRAWS_A_CROP)
         boxes, mirrored = random_crops(sizes, of_crops) if self.augment else whole_frames(sizes)
         batch = {
             "audio": self._audio(rows),
-            "frames": _stacked(clips, sizes),
+            "frames": frames,
             "boxes": torch.from_numpy(boxes).view(len(rows), count, 4),
             "mirrored": torch.from_numpy(mirrored).view(len(rows), count),
             "label": torch.from_numpy(self.store.labels[rows]),
         }
         return finish(batch) if self.finished else batch
+
+    def _frames(
+        self, rows: NDArray[np.int64], draws: NDArray[np.float64], sizes: NDArray[np.int64]
+    ) -> Tensor:
+        height, width = sizes.max(axis=0).tolist()
+        alike = bool((sizes == (height, width)).all())
+        make = torch.empty if alike else torch.zeros
+        frames = make(len(rows), self.frames, height, width, 3, dtype=torch.uint8)
+        # Clip by clip: a batch of clips held at once is memory that the system has to clear first,
+        # which costs more than reading it.
+        for into, row, numbers in zip(frames, rows.tolist(), draws, strict=True):
+            which = self.choose(self.store.frame_count(row), numbers)
+            clip = self.store.frames(row, which)
+            into[:, : clip.shape[2], : clip.shape[3]] = clip.permute(0, 2, 3, 1)
+        return frames
 
     def _audio(self, rows: NDArray[np.int64]) -> Tensor:
         sound = torch.from_numpy(np.stack([self.store.audio(row) for row in rows.tolist()]))
@@ -173,13 +186,3 @@ class EpochSampler(DistributedSampler[Batch]):
         """Choose the order, frames and crops of this epoch."""
         super().set_epoch(epoch)
         self.clips.epoch.fill_(epoch)
-
-
-def _stacked(clips: Sequence[Tensor], sizes: NDArray[np.int64]) -> Tensor:
-    height, width = sizes.max(axis=0).tolist()
-    alike = (sizes == (height, width)).all()
-    make = torch.empty if alike else torch.zeros
-    stacked = make(len(clips), len(clips[0]), height, width, 3, dtype=torch.uint8)
-    for into, clip in zip(stacked, clips, strict=True):
-        into[:, : clip.shape[2], : clip.shape[3]] = clip.permute(0, 2, 3, 1)
-    return stacked
