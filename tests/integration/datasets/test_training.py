@@ -16,7 +16,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
-from helpers.raw_media import EMOTIONS, kinetics_name, write_cremad, write_kinetics_sounds
+from helpers.digit_files import write_sources
+from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
 from inforeg_lightning.data.prepare import prepare
@@ -28,14 +29,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "experiments"))
 ACTORS = range(1001, 1005)
+EMOTIONS = ("NEU", "SAD", "ANG")
 CLASSES = (0, 12, 24)
 
 
 @pytest.fixture(scope="module")
 def cremad(tmp_path_factory):
     root = tmp_path_factory.mktemp("cremad")
-    faults = {"1001_DFA_ANG_XX": "broken", "1002_DFA_ANG_XX": "truncated"}
-    write_cremad(root / "raw", ACTORS, ["DFA"], faults=faults, size=(60, 80))
+    faults = {"1001_DFA_ANG_XX": "broken", "1002_DFA_SAD_XX": "truncated"}
+    write_cremad(root / "raw", ACTORS, ["DFA"], EMOTIONS, faults, size=(60, 80))
     prepare("cremad", root / "raw", root / "store", workers=1)
     return root / "store"
 
@@ -70,8 +72,8 @@ def train(folder, *overrides):
         "trainer.max_epochs=1",
         "trainer.enable_progress_bar=false",
         "trainer.log_every_n_steps=1",
-        "+trainer.accelerator=cpu",
-        "data.batch_size=4",
+        "++trainer.accelerator=cpu",
+        "++data.batch_size=4",
         "+data.num_workers=0",
     )
     return run(cfg, Place(folder, (), ""))
@@ -96,6 +98,15 @@ def test_kinetics_sounds_trains_by_its_recipe(kinetics, tmp_path):
     result = train(tmp_path / "run", "experiment=kinetics_sounds", f"data.store={kinetics}")
     assert result["epochs"] == 1
     assert 0 <= result["last"]["test"]["accuracy"] <= 1
+
+
+def test_av_mnist_trains_by_its_recipe(tmp_path):
+    # As large as the real one needs: the recipe is not cut down.
+    write_sources(tmp_path / "raw", {"train": 350, "test": 100}, recordings=50)
+    result = train(tmp_path / "run", "experiment=av_mnist", f"data.root={tmp_path / 'raw'}")
+    assert result["modalities"] == ["audio", "image"]
+    # No network has seen a second batch, but pitch and place can be read off untrained features.
+    assert min(result["last"]["probe"].values()) > 0.2
 
 
 class _Mean(nn.Module):

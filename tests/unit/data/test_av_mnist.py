@@ -1,6 +1,4 @@
 import gzip
-import struct
-import wave
 import zipfile
 from dataclasses import replace
 from hashlib import md5
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.digit_files import SPEAKERS, write_idx, write_sources, write_wav
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import AVMNISTDataModule, av_mnist_sources
 from inforeg_lightning.data.av_mnist_generate import generate, plan
@@ -23,47 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 FULL = AVMNISTRecipe()
 SMALL = replace(FULL, recordings=2)
 PER_CLASS = {"train": 15, "test": 6}  # images; SMALL needs 3 · 2 · 2 + 2 and 2 · 2
-SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
-
-
-def write_idx(path, array):
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    content = header + array.astype(np.uint8).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-
-
-def write_wav(path, samples, rate=8000, channels=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
-
-
-def write_sources(root):
-    """A bright column for every digit, a tone for every digit and speaker."""
-    rng = np.random.default_rng(0)
-    for name, half, suffix in (("train", "train", ".gz"), ("t10k", "test", "")):
-        labels = rng.permutation(np.repeat(np.arange(10), PER_CLASS[half]))
-        images = rng.integers(0, 30, (len(labels), 28, 28))
-        for image, label in zip(images, labels, strict=True):
-            image[:, 2 * label + 3 : 2 * label + 6] = 255
-        write_idx(root / f"mnist/{name}-images-idx3-ubyte{suffix}", images)
-        write_idx(root / f"mnist/{name}-labels-idx1-ubyte{suffix}", labels)
-    time = np.arange(3000) / 8000
-    for digit in range(10):
-        for number, speaker in enumerate(SPEAKERS):
-            for index in range(2):
-                tone = 0.3 * np.sin(2 * np.pi * (300 + 300 * digit + 20 * number + index) * time)
-                write_wav(root / f"fsdd/{digit}_{speaker}_{index}.wav", tone)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("av-mnist")
-    write_sources(root)
+    write_sources(root, PER_CLASS, SMALL.recordings)
     AVMNISTDataModule(root, recipe=SMALL).prepare_data()
     return root
 
@@ -156,7 +120,7 @@ def test_it_is_learnt_through_a_trainer_without_a_warning(root):
 class TestSourcesThatCannotBeUsed:
     @pytest.mark.parametrize("what", ["mnist", "fsdd"])
     def test_missing_ones_show_the_layout(self, tmp_path, what):
-        write_sources(tmp_path)
+        write_sources(tmp_path, PER_CLASS, SMALL.recordings)
         (tmp_path / what).rename(tmp_path / "elsewhere")
         module = AVMNISTDataModule(tmp_path, recipe=SMALL)
         for ask in (module.check, module.prepare_data):
