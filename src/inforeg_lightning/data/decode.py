@@ -141,13 +141,20 @@ def _upright(frame: "av.VideoFrame") -> NDArray[np.uint8]:
 def _reduced(frames: list[NDArray[np.uint8]], short_side: int) -> NDArray[np.uint8]:
     height, width = frames[0].shape[:2]
     scale = min(1.0, short_side / min(height, width))
-    size = round(width * scale), round(height * scale)
-    if all(frame.shape[1::-1] == size for frame in frames):
+    size = round(height * scale), round(width * scale)
+    if all(frame.shape[:2] == size for frame in frames):
         return np.stack(frames)
-    from PIL import Image
+    import torch
+    from torch.nn.functional import interpolate
 
-    bicubic = Image.Resampling.BICUBIC
-    return np.stack([np.asarray(Image.fromarray(frame).resize(size, bicubic)) for frame in frames])
+    # Frame by frame, since broken files change their size on the way. On bytes with channels
+    # last torch is several times as fast as Pillow, and within a level of it.
+    out = np.empty((len(frames), *size, 3), np.uint8)
+    for row, frame in zip(out, frames, strict=True):
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+        smaller = interpolate(pixels, size=size, mode="bicubic", antialias=True)
+        row[:] = smaller[0].permute(1, 2, 0).numpy()
+    return out
 
 
 @contextmanager

@@ -100,6 +100,8 @@ def prepare(
 ) -> Prepared:
     """Prepare a raw data set; go on if it was begun, do nothing if it is done.
 
+    It starts processes: a script must call it under ``if __name__ == "__main__":``.
+
     Args:
         name: ``"cremad"`` or ``"kinetics_sounds"``.
         root: The raw tree.

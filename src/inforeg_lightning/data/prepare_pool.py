@@ -152,7 +152,10 @@ class Pool:
         if worker.clip is None:
             self._between += 1
             if self._between >= _CRASHES_BETWEEN_CLIPS:
-                raise WorkerError(f"workers end before they begin with a clip ({cause})")
+                raise WorkerError(
+                    f"workers end before they begin with a clip ({cause}): what they print says "
+                    'why; a script must start this under if __name__ == "__main__":'
+                )
             return
         late = time.monotonic() - worker.since > self.timeout
         crashes = self._crashes[worker.clip] = self._crashes.get(worker.clip, 0) + 1

@@ -7,7 +7,9 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
+from inforeg_lightning.data import decode
 from inforeg_lightning.data.decode import ClipError, read_frames, read_sound
 
 
@@ -74,6 +76,16 @@ def test_a_slow_video_repeats_frames(tmp_path):
 def test_large_frames_are_reduced_and_small_ones_left(tmp_path, size, short_side, expected):
     path = write_video(tmp_path / "clip.mp4", 4, size=size, codec="mpeg4")
     assert read_frames(path, 3, short_side).shape == (1, *expected, 3)
+
+
+def test_reducing_is_pillows_to_a_level(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 2, size=(96, 128), codec="mpeg4")
+    with av.open(str(path)) as container:
+        source = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    source[20:60, 30:80] = np.random.default_rng(0).integers(256, size=(40, 50, 3))
+    expected = Image.fromarray(source).resize((85, 64), Image.Resampling.BICUBIC)
+    (found,) = decode._reduced([source], 64)
+    np.testing.assert_allclose(found.astype(int), np.asarray(expected).astype(int), atol=2)
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
