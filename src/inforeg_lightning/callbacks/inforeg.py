@@ -51,7 +51,8 @@ class InfoRegCallback(UnimodalCallback):
         K: The window opens where the trace rises by more than this fraction (Eq. 11), in [0, 1);
             the paper's best is 0.04.
         window: ``"paper"`` (Eq. 11), ``"official"`` (the published code's), ``"adaptive"`` (open
-            until the smoothed trace has fallen to a fifth of its peak; no ``K``), ``"always"``,
+            until the smoothed trace has fallen to a fifth of its peak; no ``K``; its two constants
+            are those of :class:`~inforeg_lightning.core.window.AdaptiveWindow`), ``"always"``,
             ``"outside"`` (the complement of the paper's), ``"never"`` (only measures), a range
             ``(start, stop)`` of periods, or a callable as in :mod:`inforeg_lightning.core.window`.
         score: ``"log_prob"`` (Eq. 8; larger is stronger), ``"prob"``, or a callable
@@ -64,18 +65,19 @@ class InfoRegCallback(UnimodalCallback):
 
             * ``period``, ``epoch`` (Lightning's, in which it began), ``step`` (the global step at
               its end), ``steps`` (optimiser steps in it), ``skipped`` (of those, steps with a loss,
-              score or gradient that was not finite; they count nowhere else).
-            * ``trace``: modality -> mean squared norm of the gradient before the regulation. If no
-              step counts, that of the period before, or 0.0.
+              score or gradient that was not finite, or without logits; they count nowhere else).
+            * ``trace``: modality -> mean squared norm of the gradient before the regulation (of
+              :meth:`official`, the published code's). If no step counts, that of the period
+              before, or 0.0.
             * ``change``: modality -> ``(trace − previous) / trace``, ``None`` in the first period.
             * ``in_window``: modality -> whether it was in its window during this period.
             * ``score``, ``gap``, ``alpha``, ``penalty``: modality -> mean over the steps of s, Δ,
               the α applied (0 where none was) and P; ``None`` if no step counts.
             * ``pull``: modality -> ρ, the sum of α · lr / (1 − momentum) over the steps. ρ ≫ 1
-              freezes an encoder near its anchor, ρ ≪ 1 does nothing. ``None`` for optimisers
-              without momentum as SGD has it.
+              freezes an encoder near its anchor, ρ ≪ 1 does nothing. ``None`` for all optimisers
+              but SGD.
 
-            The same numbers are logged as ``inforeg/<quantity>/<modality>``.
+            Each quantity by modality is logged as ``inforeg/<quantity>/<modality>``.
 
     Raises:
         ValueError: An argument is out of range, a path does not exist, encoders share parameters or
