@@ -103,7 +103,7 @@ def test_report_of_a_sweep(sweep, start):
     process = start("report.py", runs, "--out", runs / "out", cwd=runs)
     assert "| Joint training |" in process.stdout
     assert (runs / "out" / "report.html").exists()
-    summary = json.loads((runs / "out" / "summary.json").read_text())
+    summary = json.loads((runs / "out" / "result.json").read_text())
     assert len(summary["experiments"]["synthetic"]["methods"]) == 3
 
 

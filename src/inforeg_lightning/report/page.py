@@ -38,7 +38,7 @@ def write_report(
     command: str = "",
     remarks: Sequence[str] = (),
 ) -> Path:
-    """Write ``report.html``, ``report.md``, ``summary.json`` and the figures as SVG and PNG.
+    """Write ``report.html``, ``report.md``, ``result.json`` and the figures as SVG and PNG.
 
     Args:
         summaries: What to report, one an experiment.
@@ -63,7 +63,7 @@ def write_report(
         template.substitute(title=escape(f"InfoReg report: {names}"), body="\n".join(body))
     )
     (out / "report.md").write_text(_markdown(summaries, unreadable, remarks))
-    (out / "summary.json").write_text(_json(summaries, unreadable, command))
+    (out / "result.json").write_text(_json(summaries, unreadable, command))
     return page
 
 

@@ -94,6 +94,8 @@ def load_runs(roots: Iterable[Path]) -> tuple[list[Run], list[Unreadable]]:
         # A folder with a configuration and no result is a run that did not finish.
         for name in ("result.json", "config.yaml"):
             folders |= {path.parent for path in root.rglob(name)}
+    # A report may lie among its runs; its own result.json is a summary.
+    folders = {folder for folder in folders if not (folder / "report.html").exists()}
     runs: dict[tuple[object, ...], Run] = {}
     unreadable: list[Unreadable] = []
     for folder in sorted(folders):

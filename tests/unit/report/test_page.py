@@ -63,7 +63,7 @@ def test_ids_are_unique(page):
 def test_figures_and_data_lie_beside_the_page(page):
     names = {path.name for path in (page.parent / "figures").iterdir()}
     assert {"toy_traces.png", "toy_traces.svg", "toy_scores.svg"} <= names
-    content = json.loads((page.parent / "summary.json").read_text())
+    content = json.loads((page.parent / "result.json").read_text())
     assert content["experiments"]["toy"]["methods"][0]["method"] == "none"
     assert content["unreadable"][0]["reason"].startswith("unfinished")
     assert "| Joint training |" in (page.parent / "report.md").read_text()
@@ -96,3 +96,9 @@ def test_runs_without_history_have_no_traces(write_run, runs):
     (write_run("none", 0, 0.5) / "history.json").unlink()
     (summary,) = summarise(load_runs([runs])[0])
     assert [plot.name for plot in plots(summary)] == ["test_accuracy", "accuracy_by_epoch"]
+
+
+def test_a_report_among_its_runs_is_no_run(runs, summaries):
+    before = load_runs([runs])
+    write_report(summaries, [], runs / "report")
+    assert load_runs([runs]) == before
