@@ -1,0 +1,165 @@
+"""What would silently go wrong, and is warned of or refused instead."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.modules import Late, encoder_paths
+from helpers.trainers import quiet_trainer
+from inforeg_lightning import InfoRegCallback, report_unimodal
+from inforeg_lightning.core.scores import linear_unimodal_logits
+
+
+def always(**settings):
+    return InfoRegCallback(encoder_paths(), head="head", window="always", **settings)
+
+
+def fit(module, callback, **settings):
+    quiet_trainer(callbacks=[callback], **{"max_epochs": 2} | settings).fit(module)
+    return module
+
+
+def test_steps_without_the_head_are_skipped_and_counted():
+    class Alternating(Late):
+        def training_step(self, batch, batch_idx):
+            if batch_idx % 2 == 0:
+                return super().training_step(batch, batch_idx)
+            return sum(z.square().mean() for z in self.features(batch).values())
+
+    callback = always()
+    with pytest.warns(UserWarning, match="2 of 4 steps of period 0 had .* no unimodal logits"):
+        fit(Alternating(), callback)
+    assert [entry["skipped"] for entry in callback.history] == [2, 2]
+    assert callback.history[1]["alpha"]["audio"] >= 1
+
+
+def test_an_encoder_that_is_not_used_is_warned_of():
+    class Unused(Late):
+        def __init__(self):
+            super().__init__()
+            self.old_encoder = nn.Linear(2, 2).double()
+
+        def training_step(self, batch, batch_idx):
+            features = self.features(batch)
+            logits = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+            report_unimodal(self, logits, batch["label"])
+            return super().training_step(batch, batch_idx)
+
+    callback = InfoRegCallback(encoder_paths() | {"audio": "old_encoder"}, window="always")
+    with pytest.warns(UserWarning, match="the encoder of audio had no gradient in any step"):
+        fit(Unused(), callback)
+
+
+def test_steps_that_lightning_does_not_see_are_warned_of():
+    class Manual(Late):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    with pytest.warns(UserWarning, match="no optimiser step was seen in period 0"):
+        fit(Manual(), always())
+
+
+def test_a_module_is_copied_and_pickled_without_the_probe():
+    class Keeping(Late):
+        def on_train_epoch_end(self):
+            self.copied = copy.deepcopy(self.head)
+            torch.save(self.head, io.BytesIO())
+
+    module, callback = Keeping(), always()
+    fit(module, callback)
+    (hook,) = module.copied._forward_pre_hooks.values()
+    assert hook.probe is None
+    module.copied(torch.zeros(1, 9, dtype=torch.float64))
+
+
+def test_testing_a_checkpoint_leaves_the_history_alone(tmp_path):
+    class Tested(Late):
+        def test_step(self, batch, batch_idx):
+            self(batch)
+
+        test_dataloader = Late.train_dataloader
+
+    callback, module = always(), Tested()
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=1)
+    trainer.fit(module)
+    trainer.save_checkpoint(tmp_path / "early.ckpt")
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module)
+    before = copy.deepcopy(callback.history)
+    assert len(before) == 3
+    trainer.test(module, ckpt_path=tmp_path / "early.ckpt", verbose=False, weights_only=True)
+    assert callback.history == before
+
+
+def test_a_checkpoint_of_the_other_variant_is_refused(tmp_path):
+    official = InfoRegCallback.official(encoder_paths(), head="head")
+    trainer = quiet_trainer(callbacks=[official], max_epochs=1)
+    trainer.fit(Late())
+    trainer.save_checkpoint(tmp_path / "official.ckpt")
+    for other, name in ((always(), "variant"), (always(score="prob"), "variant")):
+        with pytest.raises(
+            ValueError, match=f"the checkpoint's InfoRegCallback has {name} 'official'"
+        ):
+            quiet_trainer(callbacks=[other], max_epochs=2).fit(
+                Late(), ckpt_path=tmp_path / "official.ckpt", weights_only=True
+            )
+
+
+def test_the_pull_is_defined_for_plain_descent_only():
+    class Other(Late):
+        def configure_optimizers(self):
+            return torch.optim.RMSprop(self.parameters(), lr=1e-4, momentum=0.9)
+
+    callback = always()
+    fit(Other(), callback)
+    assert callback.history[-1]["pull"] == {"audio": None, "video": None}
+
+
+def test_what_cannot_be_regulated_is_refused_by_name():
+    class Ascending(Late):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1, maximize=True)
+
+    with pytest.raises(ValueError, match=r"SGD\(maximize=True\) would push an encoder away"):
+        fit(Ascending(), always())
+
+    class Sparse(Late):
+        def make_encoder(self, inputs, width):
+            return nn.EmbeddingBag(10, width, sparse=True)
+
+    with pytest.raises(ValueError, match="sparse=True, whose gradient can be neither"):
+        fit(Sparse(), always())
+
+
+def test_misuse_of_reporting():
+    class Both(Late):
+        def training_step(self, batch, batch_idx):
+            report_unimodal(
+                self, {"audio": batch["audio"], "video": batch["video"]}, batch["label"]
+            )
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(
+        ValueError, match="unimodal logits are reported, but `head='head'` is given"
+    ):
+        fit(Both(), always())
+    with pytest.raises(TypeError, match="`module` must be the LightningModule"):
+        report_unimodal(nn.Linear(1, 1), {}, torch.zeros(1))
+    with pytest.raises(TypeError, match="`audio` must be a tensor, but is a list"):
+        report_unimodal(Late(), {"audio": [1.0]}, torch.zeros(1))
+
+
+def test_the_module_is_let_go_after_training():
+    callback, module = always(period=3), Late()
+    fit(module, callback, max_epochs=1)
+    assert not callback._regulator.encoders
+    state = callback.state_dict()["regulator"]
+    assert set(state["anchors"]) == {"audio", "video"}, "the open period keeps its anchors"
