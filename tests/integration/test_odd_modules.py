@@ -109,12 +109,13 @@ def test_a_compiled_linear_head_shares_its_bias():
     assert ours.history == theirs.history
 
 
-def test_ignored_targets_do_not_dilute_the_score():
+@pytest.mark.parametrize("score", ["log_prob", "prob"])
+def test_ignored_targets_do_not_dilute_the_score(score):
     ignored, kept = make_batches(batches=1), make_batches(batches=1)
     ignored[0]["label"] = ignored[0]["label"].clone()
     ignored[0]["label"][2:] = -100
     kept = [{key: value[:2] for key, value in kept[0].items()}]
-    ours, theirs = always(), always()
+    ours, theirs = always(score=score), always(score=score)
     fit(Late(batches=ignored, lr=0.0), ours), fit(Late(batches=kept, lr=0.0), theirs)
     for quantity in ("score", "gap"):
         assert ours.history[0][quantity] == pytest.approx(theirs.history[0][quantity])
@@ -170,6 +171,17 @@ def test_activation_checkpointing(reentrant):
                 x = batch[name].clone().requires_grad_()  # reentrant checkpoints ask for it
                 found[name] = checkpoint(getattr(self, f"{name}_encoder"), x, **run)
             return found
+
+    ours, theirs = always(), always()
+    assert_same_weights(snapshot(fit(Module(), ours)), snapshot(fit(Late(), theirs)))
+    assert ours.history == theirs.history
+
+
+def test_a_head_under_reentrant_checkpointing():
+    class Module(Late):
+        def forward(self, batch):
+            features = torch.cat([*self.features(batch).values()], dim=1)
+            return checkpoint(self.head, features, use_reentrant=True)
 
     ours, theirs = always(), always()
     assert_same_weights(snapshot(fit(Module(), ours)), snapshot(fit(Late(), theirs)))
