@@ -163,6 +163,6 @@ def test_misuse_of_reporting():
 def test_the_module_is_let_go_after_training():
     callback, module = always(period=3), Late()
     fit(module, callback, max_epochs=1)
-    assert not callback._regulator.encoders
-    state = callback.state_dict()["regulator"]
-    assert set(state["anchors"]) == {"audio", "video"}, "the open period keeps its anchors"
+    assert not callback._tracker.encoders
+    state = callback.state_dict()["method"]
+    assert set(state) == {"audio", "video"}, "the open period keeps its anchors"

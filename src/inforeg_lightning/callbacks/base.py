@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as L
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -15,8 +15,14 @@ from inforeg_lightning.callbacks.checks import (
     check_strategy,
     resolve,
 )
+from inforeg_lightning.callbacks.head import HeadCall
 from inforeg_lightning.callbacks.scoring import StepScores
-from inforeg_lightning.callbacks.unimodal import Target, UnimodalProbe, find_target
+from inforeg_lightning.callbacks.unimodal import (
+    OutputEdit,
+    Target,
+    UnimodalProbe,
+    find_target,
+)
 from inforeg_lightning.core.scores import ScoreFunction, log_probability, probability
 
 _SCORES: dict[str, ScoreFunction] = {"log_prob": log_probability, "prob": probability}
@@ -38,6 +44,11 @@ class UnimodalCallback(L.Callback):
         TypeError: An argument is of another kind than described.
     """
 
+    _needs_scores: ClassVar[bool] = True
+    """Whether training without unimodal logits is an error."""
+    _edits_head: ClassVar[bool] = False
+    """Whether :meth:`_edit_output` is overridden; such a method needs ``head``."""
+
     _batch_target: Tensor | None
     _reported: list[tuple[Mapping[str, Tensor], Tensor]]
     _stepped: bool
@@ -57,6 +68,11 @@ class UnimodalCallback(L.Callback):
             raise TypeError(f"`target` must be a key, an index or a callable, but is {target!r}")
         if not callable(score) and score not in _SCORES:
             raise ValueError(f"`score` must be a callable or one of {[*_SCORES]}, but is {score!r}")
+        if head is None and self._edits_head:
+            raise ValueError(
+                f"{type(self).__name__} needs `head`, the attribute path of the module that makes "
+                "the logits: it edits what is passed back through it."
+            )
         self.head = head
         self.target = target
         self.score = score
@@ -64,6 +80,7 @@ class UnimodalCallback(L.Callback):
             self.modalities,
             score if callable(score) else _SCORES[score],
             takes_classes=not callable(score),
+            required=self._needs_scores,
         )
         self._probe: UnimodalProbe | None = None
         self._modules: dict[str, list[nn.Module]] = {}
@@ -124,7 +141,7 @@ class UnimodalCallback(L.Callback):
                 self._forget_step()
             self._scores.add(logits, target)
         self._scores.add_loss(loss)
-        if not self._scores.ever_scored:
+        if self._needs_scores and not self._scores.ever_scored:
             raise ValueError(
                 "there are no unimodal logits: "
                 + (
@@ -173,6 +190,26 @@ class UnimodalCallback(L.Callback):
                 reported.append((logits, self._batch_target))
         return reported
 
+    def _edit_output(self, call: HeadCall, output: Tensor, target: Tensor) -> Tensor:
+        """What a training step goes on with in place of the output of its head.
+
+        Args:
+            call: The head's call, with its graph.
+            output: What it returned.
+            target: Class indices of this (micro-)batch, shape ``(B,)``.
+        """
+        return output
+
+    def _output_edit(self) -> OutputEdit | None:
+        if not self._edits_head:
+            return None
+
+        def edit(call: HeadCall, output: Tensor) -> Tensor:
+            assert self._batch_target is not None
+            return self._edit_output(call, output, self._batch_target)
+
+        return edit
+
     def _step_scores(self, trainer: L.Trainer) -> tuple[Tensor, Tensor] | None:
         """The scores of the step's global batch, shape ``(M,)``, and whether the step counts."""
 
@@ -201,7 +238,7 @@ class UnimodalCallback(L.Callback):
         check_parameters(modules, head, trainer)
         self._modules = modules
         if head is not None:
-            self._probe = UnimodalProbe(modules, head)
+            self._probe = UnimodalProbe(modules, head, self._output_edit())
 
     def _close_probe(self) -> None:
         if self._probe is not None:

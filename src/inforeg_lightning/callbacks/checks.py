@@ -8,6 +8,9 @@ from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import nn
 
+from inforeg_lightning.callbacks.encoder import Encoder
+from inforeg_lightning.core.shards import is_sharded
+
 _STRATEGIES: dict[type, str] = {
     DeepSpeedStrategy: "keeps gradients in buffers of its own, where they cannot be regulated",
     FSDPStrategy: "flattens parameters, so that an encoder's cannot be told from others'",
@@ -116,6 +119,16 @@ def check_parameters(
             raise ValueError(
                 f"`head` shares the parameter {name!r} with the encoder of "
                 f"{owner[id(parameter)]}. Name the encoder and the head as modules apart."
+            )
+
+
+def check_unsharded(encoders: Mapping[str, Encoder], method: str) -> None:
+    """Refuse parameters of which each process holds a part (FSDP2)."""
+    for modality, encoder in encoders.items():
+        if any(is_sharded(parameter) for parameter in encoder.parameters):
+            raise ValueError(
+                f"`encoders[{modality!r}]` has parameters sharded by FSDP2, which {method} cannot "
+                "edit as a whole. Use strategy='ddp'."
             )
 
 

@@ -1,7 +1,6 @@
-"""One modality's encoder as the optimisers and the regulation see it."""
+"""One modality's encoder as the optimisers see it, and its anchors as InfoReg does."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -12,7 +11,7 @@ from inforeg_lightning.core.shards import split_like, whole
 
 
 class Encoder:
-    """The parameters of one modality, and their anchors while it is regulated.
+    """The parameters of one modality.
 
     Args:
         modules: The modules of the encoder.
@@ -26,8 +25,7 @@ class Encoder:
             for part in module.modules()
             if isinstance(part, nn.Linear | _ConvNd)
         }
-        self._index = {id(p): index for index, p in enumerate(self.parameters)}
-        self._anchors: dict[int, Tensor] = {}
+        self.index = {id(p): index for index, p in enumerate(self.parameters)}
 
     def held_by(self, optimizer: Optimizer) -> list[nn.Parameter]:
         """The encoder's parameters that an optimiser steps, in the encoder's order."""
@@ -46,9 +44,21 @@ class Encoder:
         rates = [
             group["lr"] * (1 - group["dampening"]) / (1 - group["momentum"])
             for group in optimizer.param_groups
-            if any(id(p) in self._index for p in group["params"])
+            if any(id(p) in self.index for p in group["params"])
         ]
         return max(rates, default=None)
+
+
+class Anchors:
+    """What an encoder's weights were when the period began.
+
+    Args:
+        encoder: The encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.of: dict[int, Tensor] = {}  # by the index of the parameter
 
     def pull(self, parameters: Sequence[nn.Parameter], alpha: Tensor) -> Tensor:
         """Add the gradient of the regulation to the parameters' gradients; return the penalty.
@@ -56,32 +66,28 @@ class Encoder:
         An anchor is copied when its parameter has its first gradient of the period: no earlier
         step of the period has moved it, and one that is unfrozen during training gets its own.
         """
-        for parameter in parameters:
-            if id(parameter) not in self._anchors:
-                self._anchors[id(parameter)] = parameter.detach().clone()
-        anchors = [self._anchors[id(parameter)] for parameter in parameters]
+        indices = [self.encoder.index[id(parameter)] for parameter in parameters]
+        for index, parameter in zip(indices, parameters, strict=True):
+            if index not in self.of:
+                self.of[index] = parameter.detach().clone()
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        return pull(parameters, gradients, anchors, alpha)
-
-    def release(self) -> None:
-        """Free the anchors."""
-        self._anchors.clear()
+        return pull(parameters, gradients, [self.of[index] for index in indices], alpha)
 
     def state_dict(self) -> dict[int, Tensor]:
         """The anchors by the index of their parameter, on the CPU."""
-        return {self._index[key]: whole(anchor).cpu() for key, anchor in self._anchors.items()}
+        return {index: whole(anchor).cpu() for index, anchor in self.of.items()}
 
-    def load_state_dict(self, state: dict[int, Any]) -> None:
+    def load_state_dict(self, state: Mapping[int, Tensor]) -> None:
         """Take anchors from a checkpoint.
 
         Raises:
             ValueError: They are not of this encoder.
         """
+        parameters = self.encoder.parameters
         for index, anchor in state.items():
-            if index >= len(self.parameters) or self.parameters[index].shape != anchor.shape:
+            if index >= len(parameters) or parameters[index].shape != anchor.shape:
                 raise ValueError(
                     f"the checkpoint's anchor {index} has shape {tuple(anchor.shape)}, but the "
                     "encoder has no such parameter. Resume with the module that was trained."
                 )
-            parameter = self.parameters[index]
-            self._anchors[id(parameter)] = split_like(anchor, parameter)
+            self.of[index] = split_like(anchor, parameters[index])

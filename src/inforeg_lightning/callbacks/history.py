@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from inforeg_lightning.callbacks.period import QUANTITIES
 from inforeg_lightning.core.fisher import relative_change
 
 Entry = dict[str, Any]
@@ -23,7 +22,8 @@ def make_entry(
     Args:
         before: The entry of the period before it, ``None`` if it is the first.
         counts: What ``COUNTS`` names.
-        values: For each of ``QUANTITIES`` one number a modality, ``None`` where no step counts.
+        values: Quantity -> one number a modality, ``None`` where no step counts; ``trace`` is one
+            of them.
         in_window: Modality -> whether it was in its window.
 
     Returns:
@@ -33,7 +33,7 @@ def make_entry(
     trace = {m: previous[m] if v is None else v for m, v in values["trace"].items()}
     entry = {"period": 0 if before is None else before["period"] + 1}
     entry |= {name: counts[name] for name in COUNTS}
-    entry |= {quantity: dict(values[quantity]) for quantity in QUANTITIES} | {"trace": trace}
+    entry |= {quantity: dict(of) for quantity, of in values.items()} | {"trace": trace}
     entry["change"] = {
         m: None if before is None else relative_change(trace[m], previous[m]) for m in trace
     }
@@ -41,19 +41,22 @@ def make_entry(
     return entry
 
 
-def flatten(entry: Entry) -> dict[str, float]:
-    """An entry as metrics, ``inforeg/<quantity>/<modality>`` -> number."""
+def flatten(entry: Entry, prefix: str) -> dict[str, float]:
+    """An entry as metrics, ``<prefix>/<quantity>/<modality>`` -> number."""
     return {
-        f"inforeg/{quantity}/{modality}": float(value)
-        for quantity in (*QUANTITIES, "change", "in_window")
-        for modality, value in entry[quantity].items()
+        f"{prefix}/{quantity}/{modality}": float(value)
+        for quantity, of in entry.items()
+        if isinstance(of, dict)
+        for modality, value in of.items()
         if value is not None
     }
 
 
-def pack(history: Sequence[Entry], modalities: Sequence[str]) -> dict[str, torch.Tensor]:
+def pack(
+    history: Sequence[Entry], modalities: Sequence[str], quantities: Sequence[str]
+) -> dict[str, torch.Tensor]:
     """A history as two tensors: pickled as dicts it is twice as large, in every checkpoint."""
-    numbers = [[[e[q][m] for m in modalities] for q in QUANTITIES] for e in history]
+    numbers = [[[e[q][m] for m in modalities] for q in quantities] for e in history]
     counts = [
         [*(e[name] for name in COUNTS), *map(e["in_window"].get, modalities)] for e in history
     ]
@@ -67,13 +70,15 @@ def pack(history: Sequence[Entry], modalities: Sequence[str]) -> dict[str, torch
     }
 
 
-def unpack(packed: Mapping[str, torch.Tensor], modalities: Sequence[str]) -> list[Entry]:
+def unpack(
+    packed: Mapping[str, torch.Tensor], modalities: Sequence[str], quantities: Sequence[str]
+) -> list[Entry]:
     """What :func:`pack` was given, to the bit."""
     history: list[Entry] = []
     for numbers, counts in zip(packed["numbers"].tolist(), packed["counts"].tolist(), strict=True):
         values = {
             quantity: {m: None if x != x else x for m, x in zip(modalities, row, strict=True)}
-            for quantity, row in zip(QUANTITIES, numbers, strict=True)
+            for quantity, row in zip(quantities, numbers, strict=True)
         }
         split = len(COUNTS)
         history.append(

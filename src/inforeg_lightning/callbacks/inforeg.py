@@ -1,27 +1,26 @@
 """InfoReg: adaptive unimodal regulation (CVPR 2025, arXiv 2503.18595)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.utilities import rank_zero_warn
+import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from inforeg_lightning.callbacks.base import UnimodalCallback
-from inforeg_lightning.callbacks.history import Entry, flatten
-from inforeg_lightning.callbacks.regulator import Regulator
+from inforeg_lightning.callbacks.encoder import Anchors
+from inforeg_lightning.callbacks.history import Entry
+from inforeg_lightning.callbacks.method import MethodCallback
+from inforeg_lightning.callbacks.tracker import Step, gradients_of
 from inforeg_lightning.callbacks.unimodal import Target
+from inforeg_lightning.core.fisher import mean_square
 from inforeg_lightning.core.scores import ScoreFunction
 from inforeg_lightning.core.strength import gaps, official_strength, strength
-from inforeg_lightning.core.window import OfficialWindow, PaperWindow, Window, make_window
-
-_STATE_VERSION = 1
+from inforeg_lightning.core.window import OfficialWindow, Window
 
 
-class InfoRegCallback(UnimodalCallback):
+class InfoRegCallback(MethodCallback):
     r"""Hold the stronger modalities back while the prime learning window is open.
 
     While a modality m is in its window, each step adds to the gradient of its encoder
@@ -59,6 +58,7 @@ class InfoRegCallback(UnimodalCallback):
             ``(logits, target) -> per-sample score`` for other tasks.
         period: ``"epoch"`` as in the paper, or a number of optimiser steps: what anchors, traces,
             windows and ``history`` count in.
+        combine: Allow another method on the same Trainer; both must allow it.
 
     Attributes:
         history: A list with one plain dict a period that has ended:
@@ -91,6 +91,9 @@ class InfoRegCallback(UnimodalCallback):
         trainer = L.Trainer(callbacks=[InfoRegCallback(encoders, head="head")])
     """
 
+    _prefix = "inforeg"
+    _quantities = ("gap", "alpha", "pull", "penalty")
+
     def __init__(
         self,
         encoders: Mapping[str, str | Sequence[str]],
@@ -101,30 +104,18 @@ class InfoRegCallback(UnimodalCallback):
         window: str | tuple[int, int | None] | Window = "paper",
         score: str | ScoreFunction = "log_prob",
         period: int | str = "epoch",  # int first: a parser tries the types in order
+        combine: bool = False,
     ) -> None:
-        super().__init__(encoders, head, target, score)
         if not 0 <= beta <= 80:
             raise ValueError(
                 f"`beta` must be from 0 to 80 (the paper searched 0.1 to 1.0), but is {beta}"
             )
-        if period != "epoch" and not (type(period) is int and period > 0):
-            raise ValueError(
-                f"`period` must be 'epoch' or a positive number of optimiser steps, not {period!r}"
-            )
-        PaperWindow(K)  # K is checked whatever the window
-        self.period = period
-        self._regulator = Regulator(
-            self.modalities,
-            make_window(window, modalities=self.modalities, K=K),
-            partial(_strength_of, beta=beta),
-            official=False,
-        )
-        self._epoch_is_trained = False
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """One plain dict a period that has ended; see the class."""
-        return self._regulator.history
+        super().__init__(encoders, head, target, window, score, K, period, combine)
+        self._tracker.sums = frozenset({"pull"})
+        self._strength: Callable[[Tensor], Tensor] = partial(_strength_of, beta=beta)
+        self._official = False
+        self._anchors: dict[str, Anchors] = {}
+        self._unloaded: Mapping[str, Any] = {}
 
     @classmethod
     def official(
@@ -170,120 +161,73 @@ class InfoRegCallback(UnimodalCallback):
         if gate is not None and gate not in modalities:
             raise ValueError(f"`gate` must be one of {[*modalities]}, but is {gate!r}")
         callback._scores.by_mean = False
-        callback._regulator = Regulator(
-            modalities,
-            OfficialWindow(modalities[0] if gate is None else gate, K),
-            partial(official_strength, factors=tuple(strength)),
-            official=True,
-        )
+        callback._official = True
+        callback._strength = partial(official_strength, factors=tuple(strength))
+        callback._tracker.sums = frozenset({"pull", "trace"})
+        callback._tracker.window = OfficialWindow(modalities[0] if gate is None else gate, K)
         return callback
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Resolve and check the paths; start afresh unless the Trainer goes on."""
-        super().setup(trainer, pl_module, stage)
-        if stage == "fit" and trainer.global_step == 0:
-            self._regulator.reset()
+    def _edit(self, step: Step) -> Mapping[str, Tensor | Mapping[str, Tensor]]:
+        strength = torch.where(step.finite, self._strength(step.scores), 0.0)
+        done: dict[str, dict[str, Tensor]] = {q: {} for q in ("alpha", "pull", "penalty")}
+        traces: dict[str, Tensor] = {}
+        for modality, held in step.held.items():
+            encoder = self._tracker.encoders[modality]
+            if step.in_window[modality]:
+                alpha = strength[step.modalities.index(modality)]
+                rate = encoder.pull_rate(step.optimizer)
+                done["alpha"][modality] = alpha
+                done["penalty"][modality] = self._anchors[modality].pull(held, alpha)
+                done["pull"][modality] = alpha * (torch.nan if rate is None else rate)
+            if self._official:
+                layers = [p for p in held if id(p) in encoder.layer_weights]
+                traces[modality] = mean_square(gradients_of(layers)) if layers else torch.zeros(())
+        return {"gap": gaps(step.scores)} | done | ({"trace": traces} if traces else {})
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the hooks and let go of the module."""
-        super().teardown(trainer, pl_module, stage)
-        if stage == "fit":
-            self._regulator.detach()
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the encoders, now on their device, and go on where a checkpoint stopped."""
-        regulator = self._regulator
-        regulator.attach(self._modules)
-        if trainer.global_step > 0 and not regulator.history and regulator.period is None:
-            rank_zero_warn(
-                "InfoRegCallback found no state of its own in the checkpoint. Training goes on "
-                f"from step {trainer.global_step}, and the callback counts its periods from here."
-            )
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End the period of an epoch that was resumed after its last batch."""
-        if self.period == "epoch" and self._regulator.period is not None:
-            _log_directly(trainer, self._regulator.end(trainer.global_step))
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Begin a period at its first batch: ask the window which modalities are regulated."""
-        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if self._regulator.period is None:
-            self._regulator.begin(trainer.current_epoch)
-
-    def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Measure the gradients of the step, then pull the encoders in their window."""
-        scored = self._step_scores(trainer)
-        if scored is not None:  # else this step is of other losses, or of none
-            self._regulator.step(optimizer, *scored)
-        self._stepped = True
-
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Fold the step into the period's sums; end a period of steps."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        regulator = self._regulator
-        regulator.fold()
-        self._epoch_is_trained = trainer.is_last_batch
-        steps = 0 if regulator.period is None else regulator.period.steps
-        if isinstance(self.period, int) and steps >= self.period:
-            _log_directly(trainer, regulator.end(trainer.global_step))
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End the epoch's period: trace, relative change, history."""
-        if self.period == "epoch" and self._regulator.period is not None:
-            entry = self._regulator.end(trainer.global_step)
-            pl_module.log_dict(flatten(entry), sync_dist=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        """History and open period; the anchors only inside a period."""
-        at_the_end = self.period == "epoch" and self._epoch_is_trained
-        return self._identity() | {
-            "regulator": self._regulator.state_dict(with_anchors=not at_the_end),
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; nothing when validating, testing or predicting.
-
-        Raises:
-            ValueError: The checkpoint is of another version, variant or score, or of other
-                modalities or periods.
-        """
-        if not self._fitting:  # testing a checkpoint must not take the history back to it
-            return
-        for name, value in self._identity().items():
-            if state_dict.get(name) != value:
+    def _attach(self, trainer: L.Trainer) -> None:
+        super()._attach(trainer)
+        self._anchors = {m: Anchors(encoder) for m, encoder in self._tracker.encoders.items()}
+        for modality, anchors in self._anchors.items():
+            if self._official and not anchors.encoder.layer_weights:
                 raise ValueError(
-                    f"the checkpoint's InfoRegCallback has {name} {state_dict.get(name)!r}, this "
-                    f"one has {value!r}. Resume with the same callback, or start without ckpt_path."
+                    f"`encoders[{modality!r}]` has no Conv or Linear layer, over which the "
+                    "published code takes its trace. Use InfoRegCallback(...) instead."
                 )
-        self._regulator.load_state_dict(state_dict["regulator"])
+            anchors.load_state_dict(self._unloaded.get(modality, {}))
+        self._unloaded = {}
+
+    def _detach(self) -> None:
+        super()._detach()
+        if self._anchors and self._tracker.period is not None:  # to go on with, if fitted again
+            self._unloaded = {m: anchors.state_dict() for m, anchors in self._anchors.items()}
+        self._anchors = {}
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._release()
+
+    def _end_period(self, trainer: L.Trainer) -> Entry:
+        self._release()
+        return super()._end_period(trainer)
+
+    def _release(self) -> None:
+        self._unloaded = {}
+        for anchors in self._anchors.values():
+            anchors.of.clear()
+
+    def _method_state(self, inside: bool) -> dict[str, Any]:
+        if not inside:
+            return {}
+        return {m: anchors.state_dict() for m, anchors in self._anchors.items()} or dict(
+            self._unloaded
+        )
+
+    def _load_method_state(self, state: Mapping[str, Any]) -> None:
+        self._release()
+        self._unloaded = state  # until the encoders are known
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree in, for its traces and scores to be comparable."""
-        return {
-            "version": _STATE_VERSION,
-            "variant": "official" if self._regulator.official else "paper",
-            "modalities": [*self.modalities],
-            "period": self.period,
-            "score": self.score if isinstance(self.score, str) else "callable",
-        }
-
-
-def _log_directly(trainer: L.Trainer, entry: Entry) -> None:
-    # `self.log` would drop what does not fall on a multiple of `log_every_n_steps`.
-    for logger in trainer.loggers:
-        logger.log_metrics(flatten(entry), step=trainer.global_step)
+        return {"variant": "official" if self._official else "paper"} | super()._identity()
 
 
 def _is_factor(value: object) -> bool:

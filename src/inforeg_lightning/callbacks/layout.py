@@ -1,6 +1,6 @@
 """Which of a head's inputs, and which parts of them, are the features of which modality."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -37,18 +37,31 @@ class Blocks:
     owners: tuple[str | None, ...]
     widths: tuple[int, ...]
 
-    def keep_only(self, modality: str, features: Tensor) -> Tensor:
-        """The features with the parts of all other modalities set to zero, without graph."""
-        features = features.detach()
-        if set(self.owners) <= {modality, None}:
+    def keep_only(self, kept: Collection[str], features: Tensor) -> Tensor:
+        """The features with the parts of all modalities but these set to zero."""
+        if all(owner is None or owner in kept for owner in self.owners):
             return features
-        kept = torch.zeros_like(features)
-        start = 0
-        for owner, width in zip(self.owners, self.widths, strict=True):
-            if owner in (modality, None):
-                kept.narrow(self.dim, start, width).copy_(features.narrow(self.dim, start, width))
-            start += width
-        return kept
+        parts = zip(self.owners, torch.split(features, [*self.widths], self.dim), strict=True)
+        return torch.cat(
+            [part if o is None or o in kept else torch.zeros_like(part) for o, part in parts],
+            self.dim,
+        )
+
+    def replace(self, features: Tensor, parts: Mapping[str, Sequence[Tensor]]) -> Tensor:
+        """The features with others in the place of those of some modalities.
+
+        Args:
+            features: What was given to the head.
+            parts: Modality -> its new parts, shaped as :meth:`parts_of` returns them.
+        """
+        left = {modality: iter(new) for modality, new in parts.items()}
+        old = zip(self.owners, torch.split(features, [*self.widths], self.dim), strict=True)
+        return torch.cat([next(left[o]) if o in left else part for o, part in old], self.dim)
+
+    def parts_of(self, modality: str, features: Tensor) -> list[Tensor]:
+        """The parts of a modality, in order."""
+        parts = zip(self.owners, torch.split(features, [*self.widths], self.dim), strict=True)
+        return [part for owner, part in parts if owner == modality]
 
     def columns(self, modality: str) -> list[slice]:
         """Where along the last dimension a modality's features stand, and those of no encoder."""
@@ -63,7 +76,7 @@ class Blocks:
 
     def keep_rows(self, modality: str, features: Tensor) -> Tensor:
         """The features, zeroed as :meth:`keep_only` does where :meth:`columns` cannot tell."""
-        return features.detach() if self.dim == -1 else self.keep_only(modality, features)
+        return features if self.dim == -1 else self.keep_only((modality,), features)
 
 
 class Layout:
@@ -123,10 +136,10 @@ class Layout:
         found = {owner for blocks in self.blocks if blocks for owner in blocks.owners}
         return [modality for modality in modalities if modality not in found]
 
-    def keep_only(self, modality: str, leaves: Sequence[Any]) -> list[Any]:
-        """The inputs with the features of all other modalities set to zero."""
+    def keep_only(self, kept: Collection[str], leaves: Sequence[Any]) -> list[Any]:
+        """The inputs with the features of all modalities but these set to zero."""
         return [
-            leaf if blocks is None else blocks.keep_only(modality, leaf)
+            leaf if blocks is None else blocks.keep_only(kept, leaf)
             for leaf, blocks in zip(leaves, self.blocks, strict=True)
         ]
 

@@ -1,14 +1,11 @@
 """What is measured in one period of training: sums on the device, read by the host at its end."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-
-QUANTITIES = ("trace", "score", "gap", "alpha", "pull", "penalty")
-"""Rows of the sums. All but ``trace`` count every finite step; ``trace`` counts, for each modality,
-the finite steps in which its encoder had a gradient."""
 
 
 class Period:
@@ -19,22 +16,25 @@ class Period:
 
     Args:
         modalities: How many there are, ``M``.
+        quantities: Rows of the sums. All but ``"trace"`` count every finite step; ``"trace"``
+            counts, for each modality, the finite steps in which its encoder had a gradient.
         epoch: Lightning's epoch in which the period began.
     """
 
-    def __init__(self, modalities: int, epoch: int) -> None:
+    def __init__(self, modalities: int, quantities: Sequence[str], epoch: int) -> None:
         self.modalities = modalities
+        self.quantities = tuple(quantities)
         self.epoch = epoch
         self.steps = 0
         self._sums: Tensor | None = None
 
     def add(
-        self, values: dict[str, Tensor], had_gradient: tuple[bool, ...], finite: Tensor
+        self, values: Mapping[str, Tensor], had_gradient: tuple[bool, ...], finite: Tensor
     ) -> None:
         """Add a step.
 
         Args:
-            values: For each of ``QUANTITIES`` a tensor of shape ``(M,)``.
+            values: For each of ``quantities`` a tensor of shape ``(M,)``.
             had_gradient: By modality, whether its encoder had a gradient.
             finite: Whether the step is finite, shape ``()``, bool.
         """
@@ -44,7 +44,7 @@ class Period:
         # Not made from a list: that copy would make the host wait for the device.
         one, zero = ones[0], torch.zeros_like(ones[0])
         with_gradient = torch.stack([one if had else zero for had in had_gradient])
-        rows = [values[quantity].to(dtype) for quantity in QUANTITIES]
+        rows = [values[quantity].to(dtype) for quantity in self.quantities]
         update = torch.stack([*rows, with_gradient, ones])
         update = torch.where(finite, update, 0.0)
         self._sums = update if self._sums is None else self._sums.to(update).add_(update)
@@ -57,15 +57,15 @@ class Period:
             sum_of: The quantities that are sums over the steps; of all others it is the mean.
 
         Returns:
-            For each of ``QUANTITIES`` one number a modality over the finite steps, ``None`` where
+            For each of ``quantities`` one number a modality over the finite steps, ``None`` where
             no step counts or a value is not defined (NaN); and the number of steps that were not
             finite.
         """
         if self._sums is None:
-            return {quantity: [None] * self.modalities for quantity in QUANTITIES}, 0
+            return {quantity: [None] * self.modalities for quantity in self.quantities}, 0
         *rows, with_gradient, finite = self._sums.tolist()
         result: dict[str, list[float | None]] = {}
-        for quantity, row in zip(QUANTITIES, rows, strict=True):
+        for quantity, row in zip(self.quantities, rows, strict=True):
             counts = with_gradient if quantity == "trace" else finite
             result[quantity] = [
                 None if not n or math.isnan(total) else total if quantity in sum_of else total / n

@@ -18,14 +18,20 @@ class StepScores:
         modalities: Their names, in the order of all tensors of shape ``(M,)``.
         score: ``(logits, target) -> per-sample score``.
         takes_classes: Whether the score is of logits ``(B, C)`` and class indices ``(B,)``.
+        required: Whether a step without samples does not count.
     """
 
     def __init__(
-        self, modalities: Sequence[str], score: ScoreFunction, takes_classes: bool
+        self,
+        modalities: Sequence[str],
+        score: ScoreFunction,
+        takes_classes: bool,
+        required: bool = True,
     ) -> None:
         self.modalities = tuple(modalities)
         self.score = score
         self.takes_classes = takes_classes
+        self.required = required
         self.by_mean = True
         self.ever_scored = False
         self._dtype = torch.float32
@@ -78,8 +84,11 @@ class StepScores:
             none = torch.zeros(len(self.modalities) + 1, dtype=self._dtype, device=infinite.device)
             total = add_up(torch.cat([none if self._sums is None else self._sums, infinite]))
             samples, infinite = total[-2], total[-1]
+            # Without a sample this is NaN, which the period leaves out.
             scores = total[:-2] / samples if self.by_mean else total[:-2]
-            counts = (infinite == 0) & (samples > 0) & torch.isfinite(scores).all()
+            finite = torch.isfinite(scores).all()
+            scored = (samples > 0) & finite if self.required else (samples == 0) | finite
+            counts = (infinite == 0) & scored
             self._result = scores, counts
         return self._result
 

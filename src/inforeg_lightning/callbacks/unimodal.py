@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 from weakref import ref
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten
 from torch.utils.hooks import RemovableHandle
 
+from inforeg_lightning.callbacks.head import REMEDY, HeadCall, plain_linear
 from inforeg_lightning.callbacks.layout import Layout
-from inforeg_lightning.core.scores import at_least_float32
-from inforeg_lightning.core.shards import whole
 
 Target = int | str | Callable[[Any], Tensor] | None
 
-_REMEDY = "Report the logits from training_step with `report_unimodal(...)` and leave out `head=`."
+OutputEdit = Callable[[HeadCall, Tensor], Tensor]
+"""``(call, output) -> output``: what a training step goes on with in place of the head's output."""
 
 
 class UnimodalProbe:
@@ -31,26 +30,33 @@ class UnimodalProbe:
     Args:
         encoders: Modality -> its modules.
         head: The fusion head; it is called with tensors, or lists and dicts of tensors.
+        edit: Edits the output of the head's first call in a ``training_step``.
     """
 
-    def __init__(self, encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module) -> None:
+    def __init__(
+        self,
+        encoders: Mapping[str, Sequence[nn.Module]],
+        head: nn.Module,
+        edit: OutputEdit | None = None,
+    ) -> None:
         self.encoders = encoders
         self.head = head
-        plain = getattr(head, "_orig_mod", head)  # what torch.compile(head) wraps
-        # A subclass with a forward of its own (a cosine head, say) is not linear.
-        self._linear: nn.Linear | None = None
-        if isinstance(plain, nn.Linear) and type(plain).forward is nn.Linear.forward:
-            self._linear = plain
+        self.edit = edit
+        self._linear = plain_linear(head)
         self._outputs: dict[str, list[Tensor]] = {modality: [] for modality in encoders}
         self._inputs: tuple[list[Any], TreeSpec] | None = None
         self._without_graph: tuple[list[Any], TreeSpec] | None = None
         self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._watching = False
+        self._edited = False
+        before, after = _Hook(self, "head"), _Hook(self, "output")
         self._handles: list[RemovableHandle] = [
-            head.register_forward_pre_hook(_Hook(self, None), with_kwargs=True)
+            head.register_forward_pre_hook(before, with_kwargs=True)
         ]
+        if edit is not None:
+            self._handles.append(head.register_forward_hook(after, with_kwargs=True))
         for modality, modules in encoders.items():
-            hook = _Hook(self, modality)
+            hook = _Hook(self, "encoder", modality)
             self._handles += [module.register_forward_hook(hook) for module in modules]
 
     def start(self) -> None:
@@ -86,26 +92,10 @@ class UnimodalProbe:
         inputs = self._inputs or self._without_graph
         if inputs is None:
             return None
-        leaves, spec = inputs
-        layout = self._layouts.get(_shapes(leaves))
-        if layout is None:
-            try:
-                layout = Layout(leaves, self._outputs, self.encoders)
-            except LookupError as error:
-                raise ValueError(f"`head` cannot be split: {error}. {_REMEDY}") from None
-            self._layouts[_shapes(leaves)] = layout
+        call = self._call(*inputs)
         self._forget()
-        self._watching = False
-        with torch.no_grad(), autocast, _evaluating(self.head):
-            if self._linear is not None:
-                result = _linear_shares(self._linear, leaves[0], layout, [*self.encoders])
-            else:
-                result = {
-                    modality: self._run(layout.keep_only(modality, leaves), spec)
-                    for modality in self.encoders
-                }
-        self._watching = True
-        return result
+        with torch.no_grad(), autocast, self._looking_away():
+            return call.unimodal()
 
     def see_encoder(self, modality: str, output: Any) -> None:
         """Keep an encoder's outputs until the head is called."""
@@ -131,18 +121,41 @@ class UnimodalProbe:
                 outputs.clear()
         self._inputs = (leaves, spec)
 
-    def _run(self, leaves: list[Any], spec: TreeSpec) -> Tensor:
-        args, kwargs = tree_unflatten(leaves, spec)
-        output = self.head(*args, **kwargs)
+    def see_output(self, args: Any, kwargs: Any, output: Any) -> Tensor | None:
+        """Edit the output of the call that :meth:`see_head` has kept."""
+        if self.edit is None or not self._watching or self._inputs is None or self._edited:
+            return None
+        self._edited = True
         if not isinstance(output, Tensor):
             raise ValueError(
                 "`head` must return the logits as one tensor, but returns "
-                f"{type(output).__name__}. {_REMEDY}"
+                f"{type(output).__name__}. Give as `head` the module that makes the logits."
             )
-        return output
+        call = self._call(*tree_flatten((args, kwargs)))
+        with self._looking_away():
+            return self.edit(call, output)
+
+    def _call(self, leaves: list[Any], spec: TreeSpec) -> HeadCall:
+        layout = self._layouts.get(_shapes(leaves))
+        if layout is None:
+            try:
+                layout = Layout(leaves, self._outputs, self.encoders)
+            except LookupError as error:
+                raise ValueError(f"`head` cannot be split: {error}. {REMEDY}") from None
+            self._layouts[_shapes(leaves)] = layout
+        return HeadCall(self.head, leaves, spec, layout, [*self.encoders])
+
+    @contextmanager
+    def _looking_away(self) -> Iterator[None]:
+        self._watching = False
+        try:
+            yield
+        finally:
+            self._watching = True
 
     def _forget(self) -> None:
         self._inputs = self._without_graph = None
+        self._edited = False
         for outputs in self._outputs.values():
             outputs.clear()
 
@@ -150,24 +163,33 @@ class UnimodalProbe:
 class _Hook:
     """A forward hook that a copied or pickled module forgets, instead of taking the probe along."""
 
-    def __init__(self, probe: UnimodalProbe | None, modality: str | None) -> None:
+    def __init__(
+        self,
+        probe: UnimodalProbe | None,
+        sees: Literal["encoder", "head", "output"],
+        modality: str = "",
+    ) -> None:
         self.probe = None if probe is None else ref(probe)
+        self.sees: Literal["encoder", "head", "output"] = sees
         self.modality = modality
 
-    def __call__(self, module: nn.Module, args: Any, kwargs_or_output: Any) -> None:
+    def __call__(self, module: nn.Module, args: Any, *rest: Any) -> Tensor | None:
         probe = None if self.probe is None else self.probe()
         if probe is None:
-            return
-        if self.modality is None:
-            probe.see_head(args, kwargs_or_output)
+            return None
+        if self.sees == "output":
+            return probe.see_output(args, *rest)
+        if self.sees == "head":
+            probe.see_head(args, *rest)
         else:
-            probe.see_encoder(self.modality, kwargs_or_output)
+            probe.see_encoder(self.modality, *rest)
+        return None
 
     def __deepcopy__(self, memo: Any) -> "_Hook":
-        return _Hook(None, self.modality)
+        return _Hook(None, self.sees, self.modality)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Hook, (None, self.modality)
+        return _Hook, (None, self.sees, self.modality)
 
 
 def find_target(batch: Any, target: Target) -> Tensor:
@@ -212,27 +234,6 @@ def find_target(batch: Any, target: Target) -> Tensor:
     return found
 
 
-def _linear_shares(
-    head: nn.Linear, features: Tensor, layout: Layout, modalities: Sequence[str]
-) -> dict[str, Tensor]:
-    # In full precision whatever the training runs in: the split is exact, and it costs next to
-    # nothing. Each modality multiplies its own columns only: with all of them, zeros or not, the
-    # cost would grow with the square of the number of modalities.
-    blocks = layout.blocks[0]
-    assert blocks is not None
-    with torch.autocast(features.device.type, enabled=False):
-        weight = at_least_float32(whole(head.weight))
-        bias = None if head.bias is None else at_least_float32(whole(head.bias)) / len(modalities)
-        shares = {}
-        for modality in modalities:
-            z = at_least_float32(blocks.keep_rows(modality, features))
-            first, *others = blocks.columns(modality)
-            shares[modality] = F.linear(z[..., first], weight[:, first], bias)
-            for part in others:
-                shares[modality] += F.linear(z[..., part], weight[:, part])
-    return shares
-
-
 def _shapes(leaves: Sequence[Any]) -> tuple[Any, ...]:
     """What the layout of the inputs depends on: token sequences differ in length by batch."""
     return tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
@@ -245,17 +246,3 @@ def _check_width(head: nn.Linear, features: Any, encoders: Mapping[str, Any]) ->
             f"{', '.join(encoders)} are {features.shape[-1]} wide. Give the head as many inputs as "
             "the encoders have outputs together."
         )
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    # In training mode the extra calls would draw dropout masks and move running statistics, and
-    # training would differ from training without the callback.
-    modes = [(part, part.training) for part in module.modules()]
-    for part, _ in modes:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

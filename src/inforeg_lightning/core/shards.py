@@ -19,19 +19,19 @@ if TYPE_CHECKING or dist.is_available():
 
 def local_parts(tensors: Sequence[Tensor]) -> list[Tensor]:
     """This process's parts of the tensors, sharing their memory."""
-    return [tensor.to_local() if _is_sharded(tensor) else tensor for tensor in tensors]
+    return [tensor.to_local() if is_sharded(tensor) else tensor for tensor in tensors]
 
 
 def whole(tensor: Tensor) -> Tensor:
     """The full tensor on every process; all processes have to call it."""
-    full: Tensor = tensor.full_tensor() if _is_sharded(tensor) else tensor
+    full: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor
     return full
 
 
 def split_like(tensor: Tensor, other: Tensor) -> Tensor:
     """A full tensor on the device of another, and in parts if that one is."""
     tensor = tensor.to(other.device)
-    if _is_sharded(other):
+    if is_sharded(other):
         return distribute_tensor(tensor, other.device_mesh, other.placements)
     return tensor
 
@@ -51,7 +51,7 @@ def sum_over_parts(values: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """
     split: dict[tuple[DeviceMesh, int], list[int]] = {}  # by the processes to add up over
     for index, tensor in enumerate(tensors):
-        if _is_sharded(tensor):
+        if is_sharded(tensor):
             for dim, placement in enumerate(tensor.placements):
                 if placement.is_partial():
                     raise ValueError(
@@ -70,5 +70,6 @@ def sum_over_parts(values: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     return values
 
 
-def _is_sharded(tensor: Tensor) -> "TypeIs[DTensor]":
+def is_sharded(tensor: Tensor) -> "TypeIs[DTensor]":
+    """Whether each process holds a part of the tensor."""
     return dist.is_available() and isinstance(tensor, DTensor)

@@ -5,8 +5,8 @@ import io
 import torch
 
 from inforeg_lightning.callbacks.history import make_entry, pack, unpack
-from inforeg_lightning.callbacks.period import QUANTITIES
 
+QUANTITIES = ("trace", "score", "gap", "alpha", "pull", "penalty")
 MODALITIES = ("audio", "video", "text")
 
 
@@ -26,9 +26,9 @@ def test_it_comes_back_as_it_was():
     for periods in (0, 1, 6):
         history = a_history(periods)
         file = io.BytesIO()
-        torch.save(pack(history, MODALITIES), file)
+        torch.save(pack(history, MODALITIES, QUANTITIES), file)
         file.seek(0)
-        assert unpack(torch.load(file, weights_only=True), MODALITIES) == history
+        assert unpack(torch.load(file, weights_only=True), MODALITIES, QUANTITIES) == history
 
 
 def test_a_period_in_which_nothing_counts_has_the_trace_of_the_one_before():
@@ -41,7 +41,7 @@ def test_a_period_in_which_nothing_counts_has_the_trace_of_the_one_before():
 
 def test_fifty_periods_of_three_modalities_take_less_than_10_kb():
     file = io.BytesIO()
-    torch.save(pack(a_history(50), MODALITIES), file)
+    torch.save(pack(a_history(50), MODALITIES, QUANTITIES), file)
     empty = io.BytesIO()
     torch.save({}, empty)
     assert file.tell() - empty.tell() < 10_000

@@ -1,6 +1,7 @@
-"""InfoReg on the encoders of a module: window, anchors, the pull and the history; no hooks here."""
+"""What every method keeps by period: the window, the traces and the history; no hooks here."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,26 +11,57 @@ from torch.optim import Optimizer
 
 from inforeg_lightning.callbacks.encoder import Encoder
 from inforeg_lightning.callbacks.history import Entry, make_entry, pack, unpack
-from inforeg_lightning.callbacks.period import QUANTITIES, Period
-from inforeg_lightning.core.fisher import mean_square, squared_norm
-from inforeg_lightning.core.strength import gaps
+from inforeg_lightning.callbacks.period import Period
+from inforeg_lightning.core.fisher import squared_norm
 from inforeg_lightning.core.window import Window
 
+_SUMMED_OVER_OPTIMIZERS = ("trace", "penalty")
 
-class Regulator:
-    """Regulates encoders period by period.
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an optimiser, before it is made, for a method to edit.
+
+    Args:
+        optimizer: The one that is about to step.
+        held: Modality -> the parameters of its encoder that the optimiser holds and that have a
+            gradient; modalities without any are left out.
+        modalities: All of them, in the order of ``scores``.
+        scores: Of each modality over the step's global batch, shape ``(M,)``; NaN if unknown.
+        finite: Whether losses, scores and gradients are, shape ``()``, bool; never read on the
+            host. A step that is not finite must be left as it is.
+        in_window: Modality -> whether the method acts on it in this period.
+        index: How many steps were made before, Lightning's global step.
+    """
+
+    optimizer: Optimizer
+    held: Mapping[str, Sequence[nn.Parameter]]
+    modalities: tuple[str, ...]
+    scores: Tensor
+    finite: Tensor
+    in_window: Mapping[str, bool]
+    index: int
+
+
+Edit = Callable[[Step], Mapping[str, Tensor | Mapping[str, Tensor]]]
+"""Edits the gradients of a step in place. Returns what it did: quantity -> shape ``(M,)``, or
+modality -> shape ``()`` for those that it acted on. A ``"trace"`` replaces the measured one."""
+
+
+class Tracker:
+    """Measures encoders step by step, and asks the window period by period.
 
     Args:
         modalities: Their names, in the order of all tensors of shape ``(M,)``.
-        window: Which modalities are regulated in a period.
-        strength: Scores, shape ``(M,)`` -> α, shape ``(M,)``.
-        official: Whether the trace is that of the published code.
+        window: Which modalities a method acts on in a period.
+        quantities: What the method's :data:`Edit` returns.
+        sums: Those of them that a period adds up; of all others it takes the mean.
+        name: Of the callback, for its warnings.
     """
 
     history: list[Entry]
     in_window: dict[str, bool]
     period: Period | None
-    _unloaded: Mapping[str, Any]
     _warned: set[str]
     _stepped: set[int]
     _finite: Tensor | None
@@ -40,13 +72,15 @@ class Regulator:
         self,
         modalities: Sequence[str],
         window: Window,
-        strength: Callable[[Tensor], Tensor],
-        official: bool,
+        quantities: Sequence[str],
+        sums: Sequence[str],
+        name: str,
     ) -> None:
         self.modalities = tuple(modalities)
         self.window = window
-        self.strength = strength
-        self.official = official
+        self.quantities = ("trace", "score", *quantities)
+        self.sums = frozenset(sums)
+        self.name = name
         self.encoders: dict[str, Encoder] = {}
         self.reset()
 
@@ -55,39 +89,21 @@ class Regulator:
         self.history = []
         self.in_window = dict.fromkeys(self.modalities, False)
         self.period = None
-        self._unloaded = {}
         self._warned = set()
         self._forget_step()
-        for encoder in self.encoders.values():
-            encoder.release()
 
     def attach(self, modules: Mapping[str, Sequence[nn.Module]]) -> None:
-        """Take the encoders, on the device they train on.
-
-        Raises:
-            ValueError: The published code's trace is asked for and an encoder has no Conv or Linear
-                layer; or anchors of a checkpoint are not of these encoders.
-        """
+        """Take the encoders, on the device they train on."""
         self.encoders = {m: Encoder(modules[m]) for m in self.modalities}
-        for modality, encoder in self.encoders.items():
-            if self.official and not encoder.layer_weights:
-                raise ValueError(
-                    f"`encoders[{modality!r}]` has no Conv or Linear layer, over which the "
-                    "published code takes its trace. Use InfoRegCallback(...) instead."
-                )
-            encoder.load_state_dict(self._unloaded.get(modality, {}))
-        self._unloaded = {}
         self._held: dict[tuple[int, ...], dict[str, list[nn.Parameter]]] = {}
 
     def detach(self) -> None:
-        """Let go of the encoders; the anchors of an open period wait for :meth:`attach`."""
-        if self.encoders and self.period is not None:
-            self._unloaded = {m: e.state_dict() for m, e in self.encoders.items()}
+        """Let go of the encoders."""
         self.encoders = {}
         self._held = {}
 
     def begin(self, epoch: int) -> None:
-        """Begin a period: ask the window; anchors are copied at its first step."""
+        """Begin a period: ask the window."""
         traces = {m: [entry["trace"][m] for entry in self.history] for m in self.modalities}
         decision = self.window(traces)
         if set(decision) != set(self.modalities):
@@ -95,41 +111,40 @@ class Regulator:
                 f"`window` must decide for {[*self.modalities]}, but decided for {[*decision]}"
             )
         self.in_window = {m: bool(decision[m]) for m in self.modalities}
-        self.period = Period(len(self.modalities), epoch)
+        self.period = Period(len(self.modalities), self.quantities, epoch)
 
-    def step(self, optimizer: Optimizer, scores: Tensor, finite: Tensor) -> None:
-        """Measure the gradients of a step, then pull the encoders in their window.
+    def step(
+        self, optimizer: Optimizer, scores: Tensor, finite: Tensor, index: int, edit: Edit
+    ) -> None:
+        """Measure the gradients of a step, then let the method edit them.
 
         Args:
             optimizer: The one that is about to step.
             scores: Of each modality, shape ``(M,)``.
             finite: Whether losses and scores are, shape ``()``, bool.
+            index: Lightning's global step.
+            edit: The method.
         """
-        gradients = {
+        held = {
             modality: with_gradient
             for modality, parameters in self._held_by(optimizer).items()
             if (with_gradient := [p for p in parameters if p.grad is not None])
         }
-        if not gradients:
+        if not held:
             return
         if id(optimizer) in self._stepped:  # a second step in one batch, optimised by hand
             self.fold()
         self._stepped.add(id(optimizer))
-        norms = {m: squared_norm(_gradients(held)) for m, held in gradients.items()}
+        norms = {m: squared_norm(gradients_of(parameters)) for m, parameters in held.items()}
         finite = finite & torch.isfinite(torch.stack(list(norms.values()))).all()
-        alpha = torch.where(finite, self.strength(scores), 0.0)
-        self._values.update(score=scores, gap=gaps(scores))
         self._finite = finite if self._finite is None else self._finite & finite
-        for modality, held in gradients.items():
-            index = self.modalities.index(modality)
-            encoder = self.encoders[modality]
-            if self.in_window[modality]:
-                penalty = encoder.pull(held, alpha[index])
-                rate = encoder.pull_rate(optimizer)
-                self._add(modality, alpha=alpha[index], penalty=penalty)
-                self._add(modality, pull=alpha[index] * (torch.nan if rate is None else rate))
-            trace = self._official_trace(encoder, held) if self.official else norms[modality]
-            self._add(modality, trace=trace)
+        self._values["score"] = scores
+        done = edit(Step(optimizer, held, self.modalities, scores, finite, self.in_window, index))
+        for quantity, value in ({"trace": norms} | dict(done)).items():
+            if isinstance(value, Tensor):
+                self._values[quantity] = value
+            else:
+                self._add(quantity, value)
 
     def fold(self) -> None:
         """Add the step just made, over all its optimisers, to the period's sums."""
@@ -137,8 +152,8 @@ class Regulator:
             return
         assert self.period is not None
         zero = self._values["score"].new_zeros(())
-        rows = {q: self._values[q] for q in ("score", "gap")}
-        for quantity in QUANTITIES:
+        rows = dict(self._values)
+        for quantity in self.quantities:
             if quantity not in rows:
                 parts = [self._parts.get((quantity, m), zero) for m in self.modalities]
                 rows[quantity] = torch.stack([part.to(zero.dtype) for part in parts])
@@ -147,14 +162,13 @@ class Regulator:
         self._forget_step()
 
     def end(self, step: int) -> Entry:
-        """End the period: write its entry of the history and free the anchors.
+        """End the period: write its entry of the history.
 
         Args:
             step: Lightning's global step.
         """
         assert self.period is not None
-        sums = frozenset({"pull", "trace"} if self.official else {"pull"})
-        values, skipped = self.period.close(sum_of=sums)
+        values, skipped = self.period.close(sum_of=self.sums)
         self._warn_of(self.period.steps, skipped, values["trace"])
         entry = make_entry(
             self.history[-1] if self.history else None,
@@ -169,31 +183,23 @@ class Regulator:
         )
         self.history.append(entry)
         self.period = None
-        for encoder in self.encoders.values():
-            encoder.release()
         return entry
 
-    def state_dict(self, *, with_anchors: bool) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Plain types and tensors only, for loading with ``weights_only=True``."""
-        anchors: Mapping[str, Any] = {}
-        if with_anchors:
-            held = {m: e.state_dict() for m, e in self.encoders.items()}
-            anchors = held or self._unloaded
         return {
-            "history": pack(self.history, self.modalities),
+            "history": pack(self.history, self.modalities, self.quantities),
             "in_window": self.in_window,
             "period": None if self.period is None else self.period.state_dict(),
-            "anchors": dict(anchors),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state; anchors wait for :meth:`attach`."""
+        """Go on from a saved state."""
         self.reset()
-        self.history = unpack(state["history"], self.modalities)
+        self.history = unpack(state["history"], self.modalities, self.quantities)
         self.in_window = dict(state["in_window"])
-        self._unloaded = state["anchors"]
         if state["period"] is not None:
-            self.period = Period(len(self.modalities), epoch=0)
+            self.period = Period(len(self.modalities), self.quantities, epoch=0)
             self.period.load_state_dict(state["period"])
 
     def _warn_of(self, steps: int, skipped: int, traces: Sequence[float | None]) -> None:
@@ -226,7 +232,7 @@ class Regulator:
     def _warn(self, about: str, message: str) -> None:
         if about not in self._warned:
             self._warned.add(about)
-            rank_zero_warn(f"InfoRegCallback: {message} This is said once.")
+            rank_zero_warn(f"{self.name}: {message} This is said once.")
 
     def _held_by(self, optimizer: Optimizer) -> dict[str, list[nn.Parameter]]:
         # Groups change during training, as on unfreezing.
@@ -235,14 +241,10 @@ class Regulator:
             self._held[key] = {m: e.held_by(optimizer) for m, e in self.encoders.items()}
         return self._held[key]
 
-    def _official_trace(self, encoder: Encoder, held: Sequence[nn.Parameter]) -> Tensor:
-        layers = [p for p in held if id(p) in encoder.layer_weights]
-        return mean_square(_gradients(layers)) if layers else torch.zeros(())
-
-    def _add(self, modality: str, **parts: Tensor) -> None:
-        for quantity, part in parts.items():
+    def _add(self, quantity: str, parts: Mapping[str, Tensor]) -> None:
+        for modality, part in parts.items():
             key = quantity, modality
-            is_sum = quantity in ("trace", "penalty") and key in self._parts
+            is_sum = quantity in _SUMMED_OVER_OPTIMIZERS and key in self._parts
             self._parts[key] = self._parts[key] + part if is_sum else part
 
     def _forget_step(self) -> None:
@@ -252,5 +254,6 @@ class Regulator:
         self._parts = {}
 
 
-def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradients of those that have one."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]

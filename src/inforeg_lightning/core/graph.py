@@ -1,0 +1,74 @@
+"""Editing what is passed back through a tensor, without changing the tensor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def attach_loss(output: Tensor, loss: Tensor, scale: float | Tensor) -> Tensor:
+    """``output`` as it is; whoever passes a gradient back through it minimises ``loss`` too.
+
+    So a term is added to a training loss that is not ours to return, in the same backward pass:
+    under data parallelism its gradient is averaged with all others.
+
+    Args:
+        output: Any tensor that the training loss depends on.
+        loss: Shape ``()``, with a graph.
+        scale: The gradient that ``loss`` gets: what the training loss is multiplied by before its
+            backward pass.
+
+    Returns:
+        Equal to ``output`` to the bit.
+    """
+    attached: Tensor = _AttachLoss.apply(output, loss, scale)
+    return attached
+
+
+def redirect(output: Tensor, terms: Sequence[Tensor], factors: Sequence[Tensor]) -> Tensor:
+    """``output`` as it is; its gradient goes to ``terms`` instead, each times its own factor.
+
+    Args:
+        output: Any tensor.
+        terms: Tensors of the same shape, whose sum ``output`` is up to rounding.
+        factors: One for each term, shape ``()``; read when the gradient comes, and may be filled
+            in place until then.
+
+    Returns:
+        Equal to ``output`` to the bit. What ``output`` was made of gets no gradient but through
+        ``terms``.
+    """
+    redirected: Tensor = _Redirect.apply(output.detach(), tuple(factors), *terms)
+    return redirected
+
+
+class _AttachLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, loss: Tensor, scale: float | Tensor) -> Tensor:
+        ctx.scale, ctx.dtype, ctx.device = scale, loss.dtype, loss.device
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scale = ctx.scale
+        if not isinstance(scale, Tensor):
+            # Filled, not copied: a copy would make the host wait for the device.
+            scale = torch.full((), scale, dtype=ctx.dtype, device=ctx.device)
+        return gradients[0], scale.to(ctx.dtype), None
+
+
+class _Redirect(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, factors: tuple[Tensor, ...], *terms: Tensor) -> Tensor:
+        ctx.factors, ctx.dtypes = factors, [term.dtype for term in terms]
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        parts = [
+            (gradient.to(dtype) * factor).to(dtype)
+            for factor, dtype in zip(ctx.factors, ctx.dtypes, strict=True)
+        ]
+        return None, None, *parts
