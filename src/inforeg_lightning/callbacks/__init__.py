@@ -1,12 +1,16 @@
 """The methods, each a Lightning callback."""
 
 from inforeg_lightning.callbacks.base import UnimodalCallback, report_unimodal
+from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
+from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 
 __all__ = [
+    "GreedyCallback",
     "InfoRegCallback",
+    "MSLRCallback",
     "OGMCallback",
     "OGMGECallback",
     "UnimodalCallback",

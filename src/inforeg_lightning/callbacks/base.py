@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as L
@@ -212,13 +213,7 @@ class UnimodalCallback(L.Callback):
 
     def _step_scores(self, trainer: L.Trainer) -> tuple[Tensor, Tensor] | None:
         """The scores of the step's global batch, shape ``(M,)``, and whether the step counts."""
-
-        def add_up(sums: Tensor) -> Tensor:
-            total = trainer.strategy.reduce(sums, reduce_op="sum")
-            assert isinstance(total, Tensor)
-            return total
-
-        return self._scores.over_processes(add_up)
+        return self._scores.over_processes(partial(sum_over_processes, trainer))
 
     def _forget_batch(self) -> None:
         self._batch_target = None
@@ -289,6 +284,13 @@ def report_unimodal(
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, UnimodalCallback):
                 callback.receive(logits, target)
+
+
+def sum_over_processes(trainer: L.Trainer, tensor: Tensor) -> Tensor:
+    """The sum of a tensor over the processes; all of them have to call it."""
+    total = trainer.strategy.reduce(tensor, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total
 
 
 def _forward_context(trainer: L.Trainer) -> AbstractContextManager[None]:

@@ -122,6 +122,15 @@ def check_parameters(
             )
 
 
+def check_one_optimizer(trainer: L.Trainer, method: str) -> None:
+    """Refuse several optimisers, for methods that compare the gradients of all encoders."""
+    if len(trainer.optimizers) > 1:
+        raise ValueError(
+            f"the module has {len(trainer.optimizers)} optimisers, but {method} compares the "
+            "gradients of all encoders in one step. Use one optimiser with parameter groups."
+        )
+
+
 def check_unsharded(encoders: Mapping[str, Encoder], method: str) -> None:
     """Refuse parameters of which each process holds a part (FSDP2)."""
     for modality, encoder in encoders.items():

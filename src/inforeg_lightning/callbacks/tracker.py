@@ -26,6 +26,7 @@ class Step:
         optimizer: The one that is about to step.
         held: Modality -> the parameters of its encoder that the optimiser holds and that have a
             gradient; modalities without any are left out.
+        squared_norms: Of these gradients, modality -> shape ``()``.
         modalities: All of them, in the order of ``scores``.
         scores: Of each modality over the step's global batch, shape ``(M,)``; NaN if unknown.
         finite: Whether losses, scores and gradients are, shape ``()``, bool; never read on the
@@ -36,6 +37,7 @@ class Step:
 
     optimizer: Optimizer
     held: Mapping[str, Sequence[nn.Parameter]]
+    squared_norms: Mapping[str, Tensor]
     modalities: tuple[str, ...]
     scores: Tensor
     finite: Tensor
@@ -139,7 +141,8 @@ class Tracker:
         finite = finite & torch.isfinite(torch.stack(list(norms.values()))).all()
         self._finite = finite if self._finite is None else self._finite & finite
         self._values["score"] = scores
-        done = edit(Step(optimizer, held, self.modalities, scores, finite, self.in_window, index))
+        step = Step(optimizer, held, norms, self.modalities, scores, finite, self.in_window, index)
+        done = edit(step)
         for quantity, value in ({"trace": norms} | dict(done)).items():
             if isinstance(value, Tensor):
                 self._values[quantity] = value
