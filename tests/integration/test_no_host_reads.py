@@ -1,6 +1,6 @@
 """Inside a step nothing makes the host wait for the device: no value is read, none is copied there.
 
-On a CPU nothing waits, so the operations that would are counted instead.
+``helpers/reading.py`` counts; ``methods/test_reads.py`` asks it of every method.
 """
 
 import lightning.pytorch as L
@@ -8,92 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.modules import CLASSES, Late, encoder_paths, make_batches
-from helpers.trainers import quiet_trainer
+from helpers.reading import BATCHES, EPOCHS, NOTHING, reads
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.core.scores import linear_unimodal_logits
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
-
-EPOCHS, BATCHES = 3, 4
-READING_OPERATORS = {
-    torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten.equal.default,
-    torch.ops.aten.nonzero.default,
-    torch.ops.aten.masked_select.default,
-}
-# These reach no operator on a CPU, and would be copies on any other device.
-COPYING_FUNCTIONS = {
-    torch.Tensor.tolist,
-    torch.Tensor.numpy,
-    torch.Tensor.cpu,
-    torch.Tensor.new_tensor,
-    torch.tensor,
-    torch.as_tensor,
-}
-
-
-class Operators(TorchDispatchMode):
-    """Sees operators, those of the backward pass too."""
-
-    def __init__(self, found):
-        super().__init__()
-        self.found = found
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in READING_OPERATORS:
-            self.found.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-class Functions(TorchFunctionMode):
-    """Sees functions and methods, before they come down to operators."""
-
-    def __init__(self, found):
-        super().__init__()
-        self.found = found
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in COPYING_FUNCTIONS:
-            self.found.append(func.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-class Counter:
-    """Two callbacks, to stand first and last: what happens between them in each step is counted."""
-
-    def __init__(self):
-        self.steps = []
-        counter = self
-
-        class First(L.Callback):
-            def on_train_batch_start(self, *args):
-                found = []
-                counter.steps.append(found)
-                counter.modes = [Operators(found), Functions(found)]
-                for mode in counter.modes:
-                    mode.__enter__()
-
-        class Last(L.Callback):
-            def on_train_batch_end(self, *args):
-                for mode in reversed(counter.modes):
-                    mode.__exit__(None, None, None)
-
-        self.first, self.last = First(), Last()
-
-
-def reads(module, *callbacks, **settings):
-    """What each step of a training reads, but the very first: there the head's inputs are told."""
-    counter = Counter()
-    every = [counter.first, *callbacks, counter.last]
-    quiet_trainer(callbacks=every, max_epochs=EPOCHS, **settings).fit(module)
-    assert len(counter.steps) == EPOCHS * BATCHES
-    return counter.steps[1:]
-
-
-NOTHING = [[]] * (EPOCHS * BATCHES - 1)
 
 
 class Reporting(Late):

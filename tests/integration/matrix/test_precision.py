@@ -1,43 +1,15 @@
 """Half precision: bf16-mixed, and fp16 with a loss scale."""
 
 import warnings
-from contextlib import nullcontext
 
 import pytest
 import torch
-from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 
 from helpers.comparison import assert_close_weights
-from helpers.modules import Late, assert_same_weights, make_batches, snapshot
+from helpers.modules import assert_same_weights, snapshot
+from helpers.precision import ScaledOnly, Single, fp16
 from helpers.regulated import fit, inforeg, plain_loop
-
-
-class Single(Late):
-    """In float32."""
-
-    def __init__(self) -> None:
-        batches = [
-            {key: x.float() if x.is_floating_point() else x for key, x in batch.items()}
-            for batch in make_batches()
-        ]
-        super().__init__(batches=batches)
-        self.float()
-
-
-class ScaledOnly(MixedPrecision):
-    """A loss scale, but no half precision: nothing may change, to the bit."""
-
-    def autocast_context_manager(self):
-        return nullcontext()
-
-
-def scaler(scale: float) -> torch.amp.GradScaler:
-    return torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=10**6)
-
-
-def fp16(scale: float, plugin: type[MixedPrecision] = MixedPrecision) -> MixedPrecision:
-    return plugin("16-mixed", "cpu", scaler=scaler(scale))
 
 
 def test_bf16_trains_as_a_plain_loop_does():
