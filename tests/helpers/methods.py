@@ -1,6 +1,6 @@
 """Every method, how tests construct it, and what it does not promise that the others do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 
 from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
-from inforeg_lightning.callbacks import OGMCallback, OGMGECallback
+from inforeg_lightning.callbacks import GreedyCallback, MSLRCallback, OGMCallback, OGMGECallback
 from inforeg_lightning.callbacks.method import MethodCallback
 
 
@@ -19,19 +19,28 @@ class Method:
     Attributes:
         of: Its class.
         settings: Arguments that differ from the defaults.
+        by_modality: Arguments that map modalities to numbers.
         draws: Draws noise modality by modality, so that their order matters.
         from_micro_batches: What it decides in the forward pass, it decides micro-batch by
             micro-batch: accumulation is then not the large batch.
+        knows_no_loss: Acts on what the steps before it showed, before a loss can be infinite.
+        one_optimizer: Refuses several.
     """
 
     of: type[MethodCallback]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    by_modality: Sequence[str] = ()
     draws: bool = False
     from_micro_batches: bool = False
+    knows_no_loss: bool = False
+    one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
         given = {"encoders": encoder_paths(modalities), "head": "head", "window": "always"}
-        return self.of(**given | dict(self.settings) | settings)
+        given |= dict(self.settings) | settings
+        for argument in self.by_modality:
+            given[argument] = {name: _NUMBERS[name] for name in given["encoders"]}
+        return self.of(**given)
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -46,10 +55,24 @@ class Method:
         return self.of.__name__.removesuffix("Callback")
 
 
+_NUMBERS = {
+    "audio": 0.5,
+    "a": 0.5,
+    "z": 0.5,
+    "video": 1.5,
+    "v": 1.5,
+    "y": 1.5,
+    "text": 0.8,
+    "x": 0.8,
+}
+"""One for each modality, whatever a test calls it."""
+
 METHODS = [
     Method(InfoRegCallback),
     Method(OGMCallback, {"alpha": 0.5}),
     Method(OGMGECallback, {"alpha": 0.5}, draws=True),
+    Method(GreedyCallback, {"tolerance": 0.0, "steps": 1}, knows_no_loss=True, one_optimizer=True),
+    Method(MSLRCallback, by_modality=("rates",)),
 ]
 
 

@@ -142,7 +142,8 @@ class Tracker:
         self._finite = finite if self._finite is None else self._finite & finite
         self._values["score"] = scores
         step = Step(optimizer, held, norms, self.modalities, scores, finite, self.in_window, index)
-        done = edit(step)
+        with torch.no_grad():  # a graph over weights would be kept, and grow, with what is kept
+            done = edit(step)
         for quantity, value in ({"trace": norms} | dict(done)).items():
             if isinstance(value, Tensor):
                 self._values[quantity] = value

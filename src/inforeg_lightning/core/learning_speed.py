@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -77,7 +76,9 @@ class Balance:
         highest = torch.nan_to_num(speeds, nan=-torch.inf).max()
         lowest = torch.nan_to_num(speeds, nan=torch.inf).min()
         begins = measured & (highest - lowest > tolerance)
-        chosen = F.one_hot(torch.nan_to_num(speeds, nan=-torch.inf).argmax(), len(speeds)).bool()
+        # Not one_hot, which reads on the host whether the classes are in range.
+        index = torch.arange(len(speeds), device=speeds.device)
+        chosen = index == torch.nan_to_num(speeds, nan=-torch.inf).argmax()
         left = torch.where(begins, steps, (self.left - 1).clamp(min=0))
         alone = torch.where(begins, chosen, self.alone & (left > 0)) & may_act
         # Nothing to wait for if the one that would be trained alone must not be.

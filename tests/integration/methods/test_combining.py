@@ -16,7 +16,7 @@ PAIRS = [*itertools.combinations(METHODS, 2)]
 every_pair = pytest.mark.parametrize(("one", "other"), PAIRS, ids=str)
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.pairwise(METHODS), ids=str)
+@pytest.mark.parametrize(("one", "other"), [*itertools.pairwise(METHODS)], ids=str)
 def test_two_are_refused_unless_both_allow_it(one, other):
     names = f"{one.of.__name__} and {other.of.__name__}, which would both edit"
     with pytest.raises(ValueError, match=names):

@@ -154,7 +154,13 @@ def test_by_hand_is_as_by_lightning(method):
     assert ours["history"] == theirs["history"]
 
 
-@every_method
+@those(lambda method: method.one_optimizer)
+def test_several_optimisers_are_refused_where_they_cannot_be(method):
+    with pytest.raises(ValueError, match=f"3 optimisers, but {method.of.__name__}"):
+        trained(OneForEach(), method())
+
+
+@those(lambda method: not method.one_optimizer)
 def test_an_optimiser_for_each_module(method):
     ours, theirs = trained(OneForEach(), method()), trained(Late(), method())
     if method.draws:  # seeded by Lightning's global step, which counts every optimiser's
