@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from inforeg_lightning import InfoRegCallback
+from inforeg_lightning.callbacks.method import MethodCallback
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
@@ -70,15 +70,30 @@ def test_published_hyperparameters(composed, experiment):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_method_has_a_callback_for_every_model(composed, experiment, method):
     cfg = composed(f"experiment={experiment}", f"callbacks={method}")
-    assert isinstance(_callback(cfg), InfoRegCallback)
+    assert isinstance(_callback(cfg), MethodCallback)
     assert cfg.callbacks.name.split(",")[0] == method
     assert cfg.callbacks.title
 
 
 def test_searched_parameters_are_the_defaults_of_the_signature(composed):
-    signature = inspect.signature(InfoRegCallback).parameters
-    assert composed().callbacks.inforeg.beta == signature["beta"].default
-    assert signature["K"].default == composed().callbacks.inforeg.K
+    searched = composed().callbacks
+    for method in set(METHODS) & set(searched):
+        callback = _callback(composed(f"callbacks={method}"))
+        signature = inspect.signature(type(callback)).parameters
+        for name, value in searched[method].items():
+            if not name.startswith("_") and name not in ("encoders", "head", "rates"):
+                assert value == signature[name].default, (method, name)
+
+
+def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
+    for method, override, value in (
+        ("ogm", "callbacks.ogm.alpha=0.7", 0.7),
+        ("ogm_ge", "callbacks.ogm_ge.alpha=0.7", 0.7),
+        ("ogm_ge", "callbacks.ogm.alpha=0.7", 0.1),
+    ):
+        assert _callback(composed(f"callbacks={method}", override)).alpha == value
+    rates = _callback(composed("callbacks=mslr", "callbacks.mslr.rates=[0.5,2.0]")).rates
+    assert [*rates] == [0.5, 2.0]
 
 
 def test_av_digits_is_trained_as_it_was_calibrated(composed):
