@@ -3,6 +3,7 @@
 from inforeg_lightning.callbacks.base import UnimodalCallback, report_unimodal
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
+from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
@@ -10,6 +11,7 @@ from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 __all__ = [
     "GreedyCallback",
     "InfoRegCallback",
+    "MMParetoCallback",
     "MSLRCallback",
     "OGMCallback",
     "OGMGECallback",

@@ -218,14 +218,18 @@ def _reach(node: Any, owners: Mapping[int, str]) -> set[str]:
 
 
 def _leaves_of(node: Any) -> Iterator[Tensor]:
+    return (current.variable for current in nodes_of(node) if hasattr(current, "variable"))
+
+
+def nodes_of(node: Any) -> Iterator[Any]:
+    """The nodes of the autograd graph that leads to a node, itself first, each once."""
     stack, seen = [node], set()
     while stack:
         current = stack.pop()
         if current is None or current in seen:
             continue
         seen.add(current)
-        if hasattr(current, "variable"):
-            yield current.variable
+        yield current
         stack += [child for child, _ in current.next_functions]
 
 

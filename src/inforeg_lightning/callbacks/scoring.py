@@ -94,7 +94,7 @@ class StepScores:
 
     def _score_of(self, modality: str, logits: Tensor, target: Tensor) -> Tensor:
         if self.takes_classes:
-            _check_classes(modality, logits, target)
+            check_classes(modality, logits, target)
         score = self.score(logits, target)
         if not isinstance(score, Tensor) or score.dim() != 1:
             found = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
@@ -106,7 +106,8 @@ class StepScores:
         return at_least_float32(score)
 
 
-def _check_classes(modality: str, logits: Tensor, target: Tensor) -> None:
+def check_classes(modality: str, logits: Tensor, target: Tensor) -> None:
+    """Check that logits and target are those of a classification."""
     if (
         logits.dim() != 2
         or logits.shape[1] < 2

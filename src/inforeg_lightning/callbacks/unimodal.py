@@ -121,6 +121,8 @@ class UnimodalProbe:
                 outputs.clear()
         self._inputs = (leaves, spec)
 
+    # Traced into a compiled head or module, the edit would be lost.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def see_output(self, args: Any, kwargs: Any, output: Any) -> Tensor | None:
         """Edit the output of the call that :meth:`see_head` has kept."""
         if self.edit is None or not self._watching or self._inputs is None or self._edited:
@@ -178,7 +180,8 @@ class _Hook:
         if probe is None:
             return None
         if self.sees == "output":
-            return probe.see_output(args, *rest)
+            edited: Tensor | None = probe.see_output(args, *rest)
+            return edited
         if self.sees == "head":
             probe.see_head(args, *rest)
         else:
