@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,11 +13,14 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
+from helpers.methods import METHODS, Method
 from helpers.modules import CLASSES, Late, encoder_paths, make_batches
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
+from inforeg_lightning.callbacks.method import MethodCallback
 
 EPOCHS = 6
+METHOD_EPOCHS = 3
 INFOREG = {"beta": 0.7, "K": 0.02}
 LIMIT = timedelta(seconds=60)
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -99,25 +103,25 @@ def callback(**settings) -> InfoRegCallback:
 
 def train(
     module: Late,
-    inforeg: InfoRegCallback,
+    method: MethodCallback,
     strategy: Strategy | str = "auto",
     devices: int = 1,
     ckpt_path: Path | None = None,
     **settings,
 ) -> dict:
     trainer = quiet_trainer(
-        callbacks=[inforeg],
+        callbacks=[method],
         strategy=strategy,
         devices=devices,
         use_distributed_sampler=False,
         **{"max_epochs": EPOCHS} | settings,
     )
     trainer.fit(module, ckpt_path=ckpt_path)
-    return {"weights": module.epoch_weights, "history": inforeg.history, "trainer": trainer}
+    return {"weights": module.epoch_weights, "history": method.history, "trainer": trainer}
 
 
-def ddp(module: Late, inforeg: InfoRegCallback, **settings) -> dict:
-    return train(module, inforeg, DDPStrategy(timeout=LIMIT), devices=2, **settings)
+def ddp(module: Late, method: MethodCallback, **settings) -> dict:
+    return train(module, method, DDPStrategy(timeout=LIMIT), devices=2, **settings)
 
 
 def fsdp(module: Late, inforeg: InfoRegCallback, **settings) -> dict:
@@ -186,10 +190,17 @@ def scenarios(folder: Path) -> dict[str, Callable[[], dict]]:
     }
 
 
+def of_method(method: Method) -> dict:
+    torch.manual_seed(0)
+    samples = make_samples(32, opposed=True)
+    return ddp(Sampled(samples, 4), method(), max_epochs=METHOD_EPOCHS)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     results = {}
-    for name, run in scenarios(folder).items():
+    of_methods = {str(method): partial(of_method, method) for method in METHODS}
+    for name, run in (scenarios(folder) | of_methods).items():
         print(f"=== {name}", file=sys.stderr, flush=True)
         results[name] = run()
         results[name].pop("trainer")
