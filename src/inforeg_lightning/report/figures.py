@@ -19,6 +19,8 @@ from inforeg_lightning.report.runs import Run
 from inforeg_lightning.report.summary import Summary
 
 MOST_GROUPS = 4
+_OF_ALL = ("trace", "change", "in_window", "score")
+"""What the history of every method holds by modality."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,19 @@ def plots(summary: Summary) -> list[Plot]:
             Plot(
                 "traces",
                 "Fisher trace of each encoder",
-                "Mean squared norm of the encoder's gradient over an epoch. Shaded: the prime "
-                f"learning window, darker the more seeds have it open. {seeds}",
+                "Mean squared norm of the encoder's gradient over an epoch. Shaded: the window in "
+                "which the method acts (of InfoReg, the prime learning window), darker the more "
+                f"seeds have it open. {seeds}",
                 lambda: traces(drawn),
             ),
             Plot(
                 "scores",
-                "Scores, and the strength of the regulation",
-                "Score: mean log-probability of the true class from one modality alone (in the "
-                "published code, the sum of probabilities over a batch); the gap between two "
-                "modalities sets α. Dots: mean α of an epoch, of each seed and modality to which "
-                f"it was applied. {seeds}",
+                "Scores, and what the method did",
+                "Score: what one modality alone gives the true class, as the method measures it: "
+                "its mean log-probability, its mean probability (OGM, OGM-GE), or the sum of "
+                "probabilities over a batch (InfoReg's published code). Dots: the quantity at the "
+                "axis, of InfoReg the strength α, mean of an epoch, of each seed and modality "
+                f"inside its window. {seeds}",
                 lambda: scores(drawn),
             ),
         ]
@@ -119,7 +123,7 @@ def traces(drawn: Drawn) -> Figure:
         Line2D([], [], color=style.FOREGROUND),
         Patch(color=style.WINDOW_COLOUR, alpha=0.3, linewidth=0),
     ]
-    style.legend_below(figure, handles, ["trace", "prime learning window"])
+    style.legend_below(figure, handles, ["trace", "window"])
     return figure
 
 
@@ -149,10 +153,9 @@ def scores(drawn: Drawn) -> Figure:
         for index, modality in enumerate(drawn.modalities):
             colour, dash = _modality_style(index)
             style.band(axes[0, column], _history(group, "score", modality), colour, dash)
-        _strengths(axes[1, column], group, drawn)
+        _effects(axes[1, column], group, drawn)
     _share_log_probabilities(axes[0], drawn)
     axes[0, 0].set_ylabel("score")
-    axes[1, 0].set_ylabel("strength α,\nwhere applied")
     _label_time(axes, drawn)
     styles = [_modality_style(index) for index in range(len(drawn.modalities))]
     handles = [Line2D([], [], color=colour, linestyle=dash) for colour, dash in styles]
@@ -172,10 +175,12 @@ def _share_log_probabilities(panels: Sequence[Axes], drawn: Drawn) -> None:
         panel.set_ylim(1.05 * min(lows.values()), 0)
 
 
-def _strengths(panel: Axes, group: Group, drawn: Drawn) -> None:
-    runs = [run for each in drawn.groups for run in each.runs]
-    every = [a for run in runs for m in drawn.modalities for a in _applied(run, m).values()]
-    panel.set_ylim(0, 1.08 * max(every, default=1.0))
+def _effects(panel: Axes, group: Group, drawn: Drawn) -> None:
+    effect = _effect(group)
+    alike = [run for each in drawn.groups if _effect(each) == effect for run in each.runs]
+    every = [x for run in alike for m in drawn.modalities for x in _applied(run, m).values()]
+    panel.set_ylim(min(0.0, 1.08 * min(every, default=0.0)), 1.08 * max(every, default=1.0) or 1.0)
+    panel.set_ylabel({"alpha": "strength α,\nwhere applied"}.get(effect or "", effect or ""))
     applied = False
     for index, modality in enumerate(drawn.modalities):
         for run in group.runs:
@@ -186,12 +191,24 @@ def _strengths(panel: Axes, group: Group, drawn: Drawn) -> None:
         panel.text(0.5, 0.5, "none applied", transform=panel.transAxes, ha="center")
 
 
+def _effect(group: Group) -> str | None:
+    """The quantity that says what the method did: InfoReg's α, of any other its first own."""
+    entries = [entry for run in group.runs for entry in run.history]
+    own = (
+        [q for q, of in entries[0].items() if isinstance(of, dict) and q not in _OF_ALL]
+        if entries
+        else []
+    )
+    return "alpha" if "alpha" in own and "gap" in own else next(iter(own), None)
+
+
 def accuracy_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
     """Every seed's test accuracy at the last epoch, with mean and interval."""
-    figure, axes = style.panels(1, 1, width=1.7 * len(summary.quantities), height=2.9)
+    shown = [quantity for quantity in summary.quantities if quantity != "imbalance"]
+    figure, axes = style.panels(1, 1, width=1.7 * len(shown), height=2.9)
     panel, offsets = axes[0, 0], _offsets(len(drawn.groups))
     for offset, (group, colour) in zip(offsets, drawn, strict=True):
-        for position, quantity in enumerate(summary.quantities):
+        for position, quantity in enumerate(shown):
             index = summary.groups.index(group)
             cell = summary.cells.get((index, "last", quantity))
             if cell is None:
@@ -201,7 +218,7 @@ def accuracy_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
             panel.plot([x] * len(values), values, "o", color=colour, alpha=0.45, markersize=4)
             mean, half = 100 * cell.value.mean, 100 * (cell.value.half_width or 0)
             panel.errorbar(x, mean, half, fmt="_", color=colour, markersize=13, capsize=3, lw=1.3)
-    panel.set_xticks(range(len(summary.quantities)), map(heading, summary.quantities))
+    panel.set_xticks(range(len(shown)), map(heading, shown))
     panel.grid(axis="x", visible=False)
     panel.set_ylabel("test accuracy, %")
     low, high = panel.get_ylim()
@@ -258,10 +275,12 @@ def _window(group: Group, modality: str) -> dict[int, float]:
 
 
 def _applied(run: Run, modality: str) -> dict[int, float]:
+    effect = _effect(Group((run,), ""))
     return {
-        entry["period"]: entry["alpha"][modality]
+        entry["period"]: entry[effect][modality]
         for entry in run.history
-        if entry["in_window"].get(modality) and entry["alpha"].get(modality)
+        if effect and entry["in_window"].get(modality) and entry[effect].get(modality) is not None
+        if effect != "alpha" or entry[effect][modality]  # InfoReg's weakest modality gets none
     }
 
 

@@ -11,8 +11,8 @@ CHECKPOINT_TITLES = {"last": "last epoch", "best": "best epoch on validation"}
 
 def heading(quantity: str) -> str:
     """A column's name for readers."""
-    if quantity == "accuracy":
-        return "fused"
+    if quantity in ("accuracy", "imbalance"):
+        return {"accuracy": "fused"}.get(quantity, quantity)
     kind, modality = quantity.split("_", 1)
     return f"{modality}, {'head' if kind == 'accuracy' else 'probe'}"
 
@@ -47,7 +47,7 @@ def markdown(summary: Summary) -> str:
         lines.append("")
     lines += [
         "Mean ± 95 % t interval over seeds; in brackets the difference to the baseline in points, "
-        "paired by seed.",
+        "paired by seed. Imbalance: by how many points the best head is ahead of the worst.",
         "",
     ]
     return "\n".join([*lines, *(f"- {note}" for note in summary.notes)]).rstrip() + "\n"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inforeg_lightning.metrics import imbalance
+
 CHECKPOINTS = ("last", "best")
 """The last epoch, and the one with the best validation accuracy."""
 
@@ -52,14 +54,19 @@ class Run:
 
         Args:
             checkpoint: One of ``CHECKPOINTS``.
-            quantity: ``"accuracy"`` (fused), ``"accuracy_<modality>"`` (the head's share) or
-                ``"probe_<modality>"`` (linear probe).
+            quantity: ``"accuracy"`` (fused), ``"accuracy_<modality>"`` (the head's share),
+                ``"probe_<modality>"`` (linear probe) or ``"imbalance"`` (of the heads' shares,
+                best − worst).
 
         Returns:
             The value, or ``None`` if this run has none.
         """
         part = self.result[checkpoint]
-        if quantity.startswith("probe_"):
+        if quantity == "imbalance":
+            heads = {m: part["test"].get(f"accuracy_{m}") for m in self.modalities}
+            whole = len(heads) > 1 and None not in heads.values()
+            found = imbalance(heads) if whole else None
+        elif quantity.startswith("probe_"):
             found = part.get("probe", {}).get(quantity.removeprefix("probe_"))
         else:
             found = part["test"].get(quantity)

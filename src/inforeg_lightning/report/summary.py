@@ -115,6 +115,6 @@ def _group(runs: Sequence[Run], common: Collection[str]) -> Group:
 
 
 def quantities(modalities: Iterable[str]) -> tuple[str, ...]:
-    """The columns: fused accuracy, each head's, each probe's."""
+    """The columns: fused accuracy, each head's, each probe's, and the heads' imbalance."""
     heads, probes = zip(*((f"accuracy_{m}", f"probe_{m}") for m in modalities), strict=True)
-    return ("accuracy", *heads, *probes)
+    return ("accuracy", *heads, *probes, "imbalance")

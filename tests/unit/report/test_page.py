@@ -102,3 +102,21 @@ def test_a_report_among_its_runs_is_no_run(runs, summaries):
     before = load_runs([runs])
     write_report(summaries, [], runs / "report")
     assert load_runs([runs]) == before
+
+
+def test_of_another_method_the_figures_show_its_own_quantity(write_run, runs):
+    folder = write_run("ogm", 0, 0.6)
+    history = json.loads((folder / "history.json").read_text())
+    for entry in history:
+        for name in ("gap", "alpha", "pull", "penalty"):
+            del entry[name]
+        entry["coefficient"] = {"audio": 0.9, "image": 1.0}
+    (folder / "history.json").write_text(json.dumps(history))
+    write_run("none", 0, 0.5)
+    write_run("inforeg", 0, 0.5)
+    (summary,) = summarise(load_runs([runs])[0])
+    drawn = {plot.name: plot.draw() for plot in plots(summary)}
+    labels = {axes.get_ylabel(): axes for axes in drawn["scores"].axes}
+    assert {"strength α,\nwhere applied", "coefficient"} <= set(labels)
+    shown = sorted(float(y) for line in labels["coefficient"].lines for y in line.get_ydata())
+    assert shown == [0.9, 1.0]  # one epoch is in the window

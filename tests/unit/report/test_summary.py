@@ -25,6 +25,7 @@ def test_baseline_stands_first(summary):
         "accuracy_image",
         "probe_audio",
         "probe_image",
+        "imbalance",
     }
 
 
@@ -119,3 +120,14 @@ def test_seeds_that_differ_are_noted(write_run, runs):
     summary = _only(runs)
     assert summary.cells[1, "last", "accuracy"].difference.mean == pytest.approx(0.2)
     assert any("has the seeds 1, the baseline 0, 1" in note for note in summary.notes)
+
+
+def test_imbalance_is_the_lead_of_the_best_head(summary):
+    assert summary.cells[0, "last", "imbalance"].value.mean == pytest.approx(0.1)
+    assert "| image, probe | imbalance | seeds |" in markdown(summary)
+
+
+def test_a_single_modality_has_no_imbalance(write_run, runs):
+    write_run("none", 0, 0.5, modalities=["audio"])
+    (run,) = load_runs([runs])[0]
+    assert run.value("last", "imbalance") is None
