@@ -8,7 +8,13 @@ import pytest
 
 from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
-from inforeg_lightning.callbacks import GreedyCallback, MSLRCallback, OGMCallback, OGMGECallback
+from inforeg_lightning.callbacks import (
+    GreedyCallback,
+    MMParetoCallback,
+    MSLRCallback,
+    OGMCallback,
+    OGMGECallback,
+)
 from inforeg_lightning.callbacks.method import MethodCallback
 
 
@@ -23,7 +29,8 @@ class Method:
         draws: Draws noise modality by modality, so that their order matters.
         from_micro_batches: What it decides in the forward pass, it decides micro-batch by
             micro-batch: accumulation is then not the large batch.
-        knows_no_loss: Acts on what the steps before it showed, before a loss can be infinite.
+        acts_before_the_loss: Edits or adds to the loss in the forward pass: before it can tell
+            that the loss is infinite.
         one_optimizer: Refuses several.
     """
 
@@ -32,7 +39,7 @@ class Method:
     by_modality: Sequence[str] = ()
     draws: bool = False
     from_micro_batches: bool = False
-    knows_no_loss: bool = False
+    acts_before_the_loss: bool = False
     one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
@@ -71,8 +78,14 @@ METHODS = [
     Method(InfoRegCallback),
     Method(OGMCallback, {"alpha": 0.5}),
     Method(OGMGECallback, {"alpha": 0.5}, draws=True),
-    Method(GreedyCallback, {"tolerance": 0.0, "steps": 1}, knows_no_loss=True, one_optimizer=True),
+    Method(
+        GreedyCallback,
+        {"tolerance": 0.0, "steps": 1},
+        acts_before_the_loss=True,
+        one_optimizer=True,
+    ),
     Method(MSLRCallback, by_modality=("rates",)),
+    Method(MMParetoCallback, acts_before_the_loss=True),
 ]
 
 

@@ -143,7 +143,7 @@ def test_a_step_whose_loss_is_not_finite_is_left_alone_and_counted(method, value
     module.value = value
     history = fit(module, method(), max_epochs=EPOCHS)["history"]
     assert [entry["skipped"] for entry in history] == [0, 1]
-    if not method.knows_no_loss:
+    if not method.acts_before_the_loss:
         assert module.steps[5] < 1e-12, "it must be a step of joint training"
     assert max(module.steps[6:]) > 1e-9, "the steps after it must not be"
     assert all(p.isfinite().all() for p in module.parameters())
