@@ -1,5 +1,6 @@
 """The methods, each a Lightning callback."""
 
+from inforeg_lightning.callbacks.agm import AGMCallback
 from inforeg_lightning.callbacks.base import UnimodalCallback, report_unimodal
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
@@ -9,6 +10,7 @@ from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 
 __all__ = [
+    "AGMCallback",
     "GreedyCallback",
     "InfoRegCallback",
     "MMParetoCallback",

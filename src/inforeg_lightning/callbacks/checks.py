@@ -141,6 +141,15 @@ def check_unsharded(encoders: Mapping[str, Encoder], method: str) -> None:
             )
 
 
+def check_head_unsharded(head: nn.Module, path: str | None, method: str) -> None:
+    """Refuse a head of which each process holds a part (FSDP2)."""
+    if any(is_sharded(parameter) for parameter in head.parameters()):
+        raise ValueError(
+            f"`head={path!r}` has parameters sharded by FSDP2, which {method} cannot run once more "
+            "within a forward pass. Leave the head out of `fully_shard`, or use strategy='ddp'."
+        )
+
+
 def _refuse_sparse(modality: str, part: nn.Module) -> None:
     for name, module in part.named_modules():
         if getattr(module, "sparse", False) and isinstance(module, nn.Embedding | nn.EmbeddingBag):

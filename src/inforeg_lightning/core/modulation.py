@@ -63,3 +63,34 @@ def gradient_noise(
         width = gradient.std() + floor if gradient.numel() > 1 else gradient.new_zeros(())
         noise.append(drawn * width)
     return noise
+
+
+def agm_ratios(scores: Tensor) -> Tensor:
+    """How far each modality is ahead of the others, ``r_m = exp(mean over others of s_m − s_j)``.
+
+    Args:
+        scores: Mean log-probability of the true class, shape ``(M,)``.
+
+    Returns:
+        Shape ``(M,)``, > 0.
+    """
+    others = (scores.sum() - scores) / (len(scores) - 1)
+    return torch.exp(scores - others)
+
+
+def agm_coefficients(scores: Tensor, means: Tensor, alpha: float, largest: float = 10.0) -> Tensor:
+    """Factors of what is passed back, ``κ_m = exp(α min(τ_m − r_m, largest))``.
+
+    Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV
+    2023: a modality further ahead than it has been so far is slowed, one less so is sped up.
+
+    Args:
+        scores: Mean log-probability of the true class in this batch, shape ``(M,)``; they give r.
+        means: Of the scores before, shape ``(M,)``; they give τ.
+        alpha: How steeply the factor falls, ``α``.
+        largest: What the difference is clipped at, as in the authors' code for CREMA-D.
+
+    Returns:
+        Shape ``(M,)``, in (0, exp(α · largest)]; it underflows to 0 where r is large.
+    """
+    return torch.exp(alpha * (agm_ratios(means) - agm_ratios(scores)).clamp(max=largest))

@@ -1,0 +1,78 @@
+"""What the reference tests of the methods share: a plain loop, and a training beside it."""
+
+from collections.abc import Callable, Mapping
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from helpers.modules import CLASSES, Late, snapshot
+from helpers.trainers import quiet_trainer
+
+EPOCHS = 6
+SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}
+
+
+class StretchInTraining(nn.Module):
+    """Differs by mode without drawing random numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1.5 * x if self.training else x
+
+
+class Nonlinear(Late):
+    """A head that mixes the modalities, and is another one in evaluation mode."""
+
+    def make_head(self, width: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(width, 6), nn.Tanh(), StretchInTraining(), nn.Linear(6, CLASSES)
+        )
+
+
+def plain_loop(
+    module: Late,
+    loss_of: Callable[[int, dict[str, Tensor], Tensor], Tensor],
+    epochs: int = EPOCHS,
+    end_epoch: Callable[[], None] = lambda: None,
+) -> list[dict[str, Tensor]]:
+    """Minimise ``loss_of(epoch, features, label)``, whatever it is, by autograd alone.
+
+    Returns:
+        The weights after each epoch.
+    """
+    optimizer = module.configure_optimizers()
+    weights = []
+    for epoch in range(epochs):
+        for batch in module.batches:
+            loss = loss_of(epoch, module.features(batch), batch["label"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        end_epoch()
+        weights.append(snapshot(module))
+    return weights
+
+
+def train(module: Late, callback: L.Callback | None, **settings: object) -> Late:
+    """The same training by a Trainer."""
+    callbacks = [] if callback is None else [callback]
+    quiet_trainer(max_epochs=EPOCHS, callbacks=callbacks, **settings).fit(module)
+    return module
+
+
+def largest_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
+
+
+def share_of_linear(head: nn.Linear, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """z_m W_mᵀ + c / M, column by column of the head."""
+    shares, start = {}, 0
+    for name, z in features.items():
+        block = head.weight[:, start : start + z.shape[1]]
+        shares[name] = z @ block.T + head.bias / len(features)
+        start += z.shape[1]
+    return shares
+
+
+def true_class(values: Tensor, label: Tensor) -> Tensor:
+    return values[torch.arange(len(label)), label]
