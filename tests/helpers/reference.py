@@ -1,4 +1,4 @@
-"""What the reference tests of the methods share: a plain loop, and a training beside it."""
+"""A plain loop for methods that are a loss of the features, and a head that is not linear."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers.modules import CLASSES, Late, snapshot
+from helpers.plain import EPOCHS
 from helpers.trainers import quiet_trainer
-
-EPOCHS = 6
-SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}
 
 
 class StretchInTraining(nn.Module):
@@ -29,7 +27,7 @@ class Nonlinear(Late):
         )
 
 
-def plain_loop(
+def minimise(
     module: Late,
     loss_of: Callable[[int, dict[str, Tensor], Tensor], Tensor],
     epochs: int = EPOCHS,
@@ -62,16 +60,6 @@ def train(module: Late, callback: L.Callback | None, **settings: object) -> Late
 
 def largest_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
     return max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
-
-
-def share_of_linear(head: nn.Linear, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """z_m W_mᵀ + c / M, column by column of the head."""
-    shares, start = {}, 0
-    for name, z in features.items():
-        block = head.weight[:, start : start + z.shape[1]]
-        shares[name] = z @ block.T + head.bias / len(features)
-        start += z.shape[1]
-    return shares
 
 
 def true_class(values: Tensor, label: Tensor) -> Tensor:

@@ -8,13 +8,11 @@ import torch.nn.functional as F
 
 from helpers.comparison import assert_close_weights
 from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches
+from helpers.plain import EPOCHS, SETTINGS, unimodal_logits
 from helpers.reference import (
-    EPOCHS,
-    SETTINGS,
     Nonlinear,
     largest_difference,
-    plain_loop,
-    share_of_linear,
+    minimise,
     train,
     true_class,
 )
@@ -54,7 +52,7 @@ class Reference:
     def loss(self, epoch, features, label):
         linear = not isinstance(self.module, Nonlinear)
         shares = (
-            share_of_linear(self.module.head, features)
+            unimodal_logits(self.module, features)
             if linear
             else shapley_by_hand(self.module, features)
         )
@@ -87,7 +85,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_formulas(kind, modalities, a
     # Open for all, then for the second alone, then for none, then for all.
     window = dict.fromkeys(encoder_paths(modalities), (0, 1, 4, 5)) | {"video": (0, 1, 2, 4, 5)}
     reference = Reference(kind(modalities, batches, **SETTINGS), alpha, window)
-    theirs = plain_loop(reference.module, reference.loss)
+    theirs = minimise(reference.module, reference.loss)
 
     callback = AGMCallback(
         encoder_paths(modalities),
@@ -112,10 +110,10 @@ def test_probabilities_below_1e_8_count_as_1e_8():
         module.head.weight.data *= 100
     window = dict.fromkeys(encoder_paths(), range(EPOCHS))
     reference = Reference(modules[0], 0.3, window)
-    logits = share_of_linear(reference.module.head, reference.module.features(batches[0]))
+    logits = unimodal_logits(reference.module, reference.module.features(batches[0]))
     p = true_class(logits["audio"].softmax(1), batches[0]["label"])
     assert 0 < p.min() < 1e-8 < p.max()
-    theirs = plain_loop(reference.module, reference.loss)
+    theirs = minimise(reference.module, reference.loss)
     ours = train(modules[1], AGMCallback(encoder_paths(), head="head", alpha=0.3))
     assert_close_weights(ours.epoch_weights, theirs)
 

@@ -8,6 +8,7 @@ from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
+from inforeg_lightning.callbacks.pmr import PMRCallback
 
 __all__ = [
     "AGMCallback",
@@ -17,6 +18,7 @@ __all__ = [
     "MSLRCallback",
     "OGMCallback",
     "OGMGECallback",
+    "PMRCallback",
     "UnimodalCallback",
     "report_unimodal",
 ]

@@ -1,0 +1,225 @@
+"""PMR through a Trainer against a plain loop of the paper's equations."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from helpers.comparison import assert_close_weights
+from helpers.modules import (
+    CLASSES,
+    Late,
+    assert_same_weights,
+    encoder_paths,
+    make_batches,
+    snapshot,
+)
+from helpers.plain import EPOCHS, SETTINGS
+from helpers.reference import Nonlinear, largest_difference, minimise, train, true_class
+from helpers.trainers import quiet_trainer
+from inforeg_lightning.callbacks import PMRCallback
+
+
+class Reference:
+    """Equations 6 to 13, class by class and distance by distance."""
+
+    def __init__(self, module, window, alpha=1.0, mu=1e-2, momentum=0.2, entropy_periods=5):
+        self.module, self.window = module, window
+        self.alpha, self.mu, self.momentum = alpha, mu, momentum
+        self.entropy_periods = entropy_periods
+        self.prototypes = {name: {} for name in module.names}
+        self.seen = {name: {} for name in module.names}
+        self.coefficients = [[]]
+
+    def loss(self, epoch, features, label):
+        for name, z in features.items():
+            for row, k in zip(z.detach(), label.tolist(), strict=True):
+                self.seen[name].setdefault(k, []).append(row)
+        loss = F.cross_entropy(self.module.head(torch.cat([*features.values()], 1)), label)
+        if epoch == 0:
+            return loss
+        strength, pce, entropy = {}, {}, {}
+        known = sorted(self.prototypes[self.module.names[0]])
+        counted = torch.tensor([k in known for k in label.tolist()])
+        place = torch.tensor([known.index(k) for k in label[counted].tolist()])
+        for name, z in features.items():
+            distances = [
+                ((z[counted] - self.prototypes[name][k]) ** 2).sum(1).sqrt() for k in known
+            ]
+            p = torch.softmax(-torch.stack(distances, 1), 1)
+            strength[name] = float(true_class(p.detach(), place).sum())
+            pce[name] = -true_class(p, place).log().mean()
+            entropy[name] = -(p * p.log()).sum(1).mean()
+        faster = {}
+        for name in features:
+            others = [strength[o] for o in features if o != name]
+            faster[name] = strength[name] / (sum(others) / len(others))
+        for name in features:
+            if epoch not in self.window[name]:
+                continue
+            if faster[name] < 1:
+                beta = min(1 / faster[name] - 1, 1)
+                loss = loss + self.alpha * beta * pce[name]
+                self.coefficients[-1].append((name, beta, pce[name].item()))
+            elif epoch < self.entropy_periods:
+                loss = loss - self.mu * min(faster[name] - 1, 1) * entropy[name]
+        return loss
+
+    def end_epoch(self):
+        for name, by_class in self.seen.items():
+            for k, rows in by_class.items():
+                mean = torch.stack(rows).mean(0)
+                old = self.prototypes[name].get(k)
+                keep = self.momentum
+                self.prototypes[name][k] = mean if old is None else keep * old + (1 - keep) * mean
+        self.seen = {name: {} for name in self.module.names}
+        self.coefficients.append([])
+
+
+WINDOW = {"audio": (0, 1, 4, 5), "video": (0, 1, 2, 4, 5), "text": (0, 1, 4, 5)}
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("kind", [Late, Nonlinear])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"alpha": 2.0, "mu": 0.5, "momentum": 0.6, "entropy_periods": 3}, {"mu": 0.0}],
+)
+def test_every_weight_of_every_epoch_is_that_of_the_paper(kind, modalities, settings):
+    batches = make_batches(modalities)
+    reference = Reference(kind(modalities, batches, **SETTINGS), WINDOW, **settings)
+    theirs = minimise(reference.module, reference.loss, end_epoch=reference.end_epoch)
+
+    callback = PMRCallback(
+        encoder_paths(modalities),
+        head="head",
+        window=lambda traces: {m: len(traces[m]) in WINDOW[m] for m in traces},
+        **settings,
+    )
+    module = train(kind(modalities, batches, **SETTINGS), callback)
+
+    assert_close_weights(module.epoch_weights, theirs)
+    for epoch, entry in enumerate(callback.history):
+        for name in module.names:
+            betas = [beta for other, beta, _ in reference.coefficients[epoch] if other == name]
+            expected = sum(betas) / len(batches)
+            assert entry["coefficient"][name] == pytest.approx(expected), (epoch, name)
+            assert (entry["prototype_loss"][name] is None) == (epoch == 0)
+    assert any(reference.coefficients)
+
+
+def test_the_prototype_loss_of_the_history_is_its_mean():
+    batches = make_batches(batches=1)
+    reference = Reference(Late(2, batches, **SETTINGS), WINDOW)
+    minimise(reference.module, reference.loss, end_epoch=reference.end_epoch)
+    callback = PMRCallback(encoder_paths(), head="head", window=(0, 2))
+    train(Late(2, batches, **SETTINGS), callback)
+    ((name, _, loss),) = reference.coefficients[1]
+    assert callback.history[1]["prototype_loss"][name] == pytest.approx(loss)
+
+
+def test_a_class_that_first_comes_later_has_no_prototype_until_it_was_seen():
+    batches = make_batches()
+
+    class Late2(Late):
+        """The last class, first seen in the third epoch."""
+
+        def train_dataloader(self):
+            return torch.utils.data.DataLoader(self.of(self.current_epoch), batch_size=None)
+
+        def of(self, epoch):
+            given = self.batches
+            if epoch >= 2:
+                return given
+            kept = [batch["label"] < CLASSES - 1 for batch in given]
+            return [{k: v[keep] for k, v in b.items()} for b, keep in zip(given, kept, strict=True)]
+
+    module = Late2(2, batches, **SETTINGS)
+    reference = Reference(Late(2, batches, **SETTINGS), dict.fromkeys(WINDOW, range(EPOCHS)))
+    optimizer = reference.module.configure_optimizers()
+    for epoch in range(EPOCHS):
+        for batch in module.of(epoch):
+            loss = reference.loss(epoch, reference.module.features(batch), batch["label"])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        reference.end_epoch()
+    callback = PMRCallback(encoder_paths(), head="head")
+    train(module, callback, reload_dataloaders_every_n_epochs=1)
+    theirs = snapshot(reference.module)
+    assert largest_difference(module.epoch_weights[-1], theirs) < 1e-10
+
+
+def test_the_comparison_can_fail():
+    batches = make_batches()
+    ours = train(Late(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"))
+    plain = train(Late(2, batches, **SETTINGS), None)
+    assert largest_difference(ours.epoch_weights[-1], plain.epoch_weights[-1]) > 1e-3
+
+
+@pytest.mark.parametrize("window", ["never", (EPOCHS, None), (0, 1)])
+def test_with_the_window_shut_training_is_bit_identical_to_training_without(window):
+    batches = make_batches()
+    plain = train(Late(2, batches, **SETTINGS), None)
+    callback = PMRCallback(encoder_paths(), head="head", window=window)
+    measured = train(Late(2, batches, **SETTINGS), callback)
+    for ours, theirs in zip(measured.epoch_weights, plain.epoch_weights, strict=True):
+        assert_same_weights(ours, theirs)
+
+
+@pytest.mark.parametrize("steps", [12, 10])
+def test_training_goes_on_after_a_resume_as_it_would_have(tmp_path, steps):
+    """Between two epochs, and in the middle of one, with its totals open."""
+    batches = make_batches()
+    whole = train(Late(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"))
+    first = quiet_trainer(max_steps=steps, callbacks=[PMRCallback(encoder_paths(), head="head")])
+    first.fit(Late(2, batches, **SETTINGS))
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    module = Late(2, batches, **SETTINGS)
+    second = quiet_trainer(max_epochs=EPOCHS, callbacks=[PMRCallback(encoder_paths(), head="head")])
+    second.fit(module, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    assert largest_difference(module.epoch_weights[-1], whole.epoch_weights[-1]) < 1e-12
+
+
+def test_a_second_training_starts_afresh():
+    callback = PMRCallback(encoder_paths(), head="head")
+    batches = make_batches()
+    first, second = (train(Late(2, batches, **SETTINGS), callback) for _ in range(2))
+    assert_same_weights(first.epoch_weights[-1], second.epoch_weights[-1])
+
+
+def test_features_whose_width_changes_are_refused():
+    class Sequences(Late):
+        """Tokens, flattened by nobody; the head pools."""
+
+        def make_head(self, width):
+            class Pool(torch.nn.Linear):
+                def forward(self, x):
+                    return super().forward(x.mean(1))
+
+            return Pool(width, CLASSES)
+
+    batches = make_batches(batches=2)
+    for length, batch in enumerate(batches, start=2):
+        for name in encoder_paths():
+            batch[name] = batch[name][:, None].expand(-1, length, -1)
+
+    class Joined(Sequences):
+        def forward(self, batch):
+            return self.head(torch.cat([*self.features(batch).values()], dim=-1))
+
+    with pytest.raises(ValueError, match="PMRCallback had 3 classes and features 18 wide in all"):
+        train(Joined(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 0.0}, "`alpha` must be positive"),
+        ({"momentum": 1.0}, r"`momentum` must be in \[0, 1\)"),
+        ({"mu": -0.1}, "`mu` must be at least 0"),
+        ({"entropy_periods": 1.5}, "`entropy_periods` must be a number of periods"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PMRCallback(encoder_paths(), head="head", **settings)
