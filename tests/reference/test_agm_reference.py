@@ -179,7 +179,7 @@ def test_a_batch_that_is_not_finite_stays_out_of_the_running_means():
         trained.append((module.epoch_weights[0], callback.state_dict()["method"]))
     (ours, state), (theirs, expected) = trained
     assert largest_difference(ours, theirs) < 1e-12
-    assert state["batches"] == expected["batches"] == 2 * EPOCHS
+    assert state["steps"] == expected["steps"] == 2 * EPOCHS
     torch.testing.assert_close(state["means"], expected["means"], rtol=0, atol=1e-12)
 
 

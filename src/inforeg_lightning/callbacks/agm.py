@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from inforeg_lightning.callbacks.base import sum_over_processes
 from inforeg_lightning.callbacks.checks import check_head_unsharded
@@ -37,7 +38,7 @@ class AGMCallback(MethodCallback):
 
     with :math:`s_m` the mean log-probability of the true class by :math:`\phi_m`, probabilities not
     below 1e-8, and :math:`\tau_m` the same as :math:`r_m` from the means of the scores over all
-    batches before this one; in the first, :math:`\tau_m = 1`. The means go on outside the window,
+    steps before this one; in the first, :math:`\tau_m = 1`. The means go on outside the window,
     where :math:`\kappa_m = 1`. For any number of modalities, as in the authors' code. The forward
     pass and the loss are as they were.
 
@@ -51,7 +52,7 @@ class AGMCallback(MethodCallback):
     features are set to zero at the head. It further clips the norm of all gradients at 1 where one
     of the head's exceeds 1: that is left to ``Trainer(gradient_clip_val=1.0)``, which clips always.
     Its differences are clipped at 10 for CREMA-D, at 7 for UR-Funny and not at all elsewhere. With
-    accumulation, scores and coefficients are those of each micro-batch (on all processes).
+    accumulation, ratios and coefficients are those of each micro-batch (on all processes).
     A head sharded by FSDP2 is refused.
 
     Args:
@@ -83,10 +84,11 @@ class AGMCallback(MethodCallback):
     _edits_head = True
 
     _means: Tensor | None = None
-    _batches: Tensor | None = None
+    _steps: Tensor | None = None
     _shares: tuple[dict[str, Tensor], Tensor] | None
     _factors: Tensor | None
     _applied: list[Tensor]
+    _scored: list[tuple[Tensor, Tensor]]
 
     def __init__(
         self,
@@ -124,6 +126,22 @@ class AGMCallback(MethodCallback):
             factors.copy_(coefficients)
             self._applied.append(factors)
 
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Take the scores of the step into the running means."""
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+        if not self._scored:
+            return
+        scores, counts = (torch.stack(values) for values in zip(*self._scored, strict=True))
+        self._scored = []  # another optimiser's step is of the same scores
+        assert self._means is not None
+        assert self._steps is not None
+        step = torch.where(counts[:, None], scores, 0.0).sum(0) / counts.sum()
+        self._steps = self._steps + counts.any()
+        update = torch.where(counts.any(), (step - self._means) / self._steps, 0.0)
+        self._means = self._means + update
+
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
@@ -154,19 +172,17 @@ class AGMCallback(MethodCallback):
         return [shares]
 
     def _next_coefficients(self, scores: Tensor, counts: Tensor) -> Tensor:
-        """The coefficients of a batch, shape ``(M,)``; takes its scores in if it counts."""
-        if self._means is None or self._batches is None:
-            self._means, self._batches = torch.zeros_like(scores), torch.zeros_like(scores[0])
-        self._means, self._batches = self._means.to(scores), self._batches.to(scores)
+        """The coefficients of a (micro-)batch, shape ``(M,)``; 1 if it does not count."""
+        if self._means is None or self._steps is None:
+            self._means, self._steps = torch.zeros_like(scores), torch.zeros_like(scores[0])
+        self._means, self._steps = self._means.to(scores), self._steps.to(scores)
+        self._scored.append((scores, counts))
         coefficients = agm_coefficients(scores, self._means, self.alpha)
         open_ = [self._tracker.in_window[m] for m in self.modalities]
         one = torch.ones_like(scores[0])
         coefficients = torch.stack(
             [c if acts else one for c, acts in zip(coefficients.unbind(), open_, strict=True)]
         )
-        self._batches = self._batches + counts.to(scores.dtype)
-        update = (scores - self._means) / self._batches
-        self._means = torch.where(counts, self._means + update, self._means)
         return torch.where(counts, coefficients, 1.0)
 
     def _edit(self, step: Step) -> Mapping[str, Tensor | Mapping[str, Tensor]]:
@@ -175,7 +191,7 @@ class AGMCallback(MethodCallback):
 
     def _forget_step(self) -> None:
         super()._forget_step()
-        self._applied = []
+        self._applied, self._scored = [], []
 
     def _forget_batch(self) -> None:
         super()._forget_batch()
@@ -188,16 +204,16 @@ class AGMCallback(MethodCallback):
 
     def _reset(self) -> None:
         super()._reset()
-        self._means = self._batches = None
+        self._means = self._steps = None
 
     def _method_state(self, inside: bool) -> dict[str, Any]:
         return {
             "means": None if self._means is None else self._means.cpu(),
-            "batches": None if self._batches is None else self._batches.cpu(),
+            "steps": None if self._steps is None else self._steps.cpu(),
         }
 
     def _load_method_state(self, state: Mapping[str, Any]) -> None:
-        self._means, self._batches = state["means"], state["batches"]
+        self._means, self._steps = state["means"], state["steps"]
 
 
 def _mono_modal_outputs(call: HeadCall, output: Tensor) -> dict[str, Tensor]:

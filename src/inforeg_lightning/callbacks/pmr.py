@@ -35,11 +35,12 @@ class PMRCallback(MethodCallback):
 
     with :math:`L_\text{PCE}^m` the cross-entropy of :math:`p_m`, H its entropy,
     :math:`\beta_m = \operatorname{clip}(1 / \rho_m - 1, 0, 1)`, above 0 for the slower modality,
-    :math:`\gamma_m = \operatorname{clip}(\rho_m - 1, 0, 1)`, above 0 for the faster, and m' the other
-    one (Eq. 7 to 13). Coefficients and prototypes are constants to the gradient. The entropy is
-    held up in the first few periods only. A prototype is the mean feature of its class over a period, moved by
-    momentum, :math:`c \leftarrow \varepsilon c + (1 - \varepsilon) \bar z` (Eq. 12). Of more than
-    two modalities, which the paper does not treat, :math:`\rho_m` is to the mean of all others.
+    :math:`\gamma_m = \operatorname{clip}(\rho_m - 1, 0, 1)`, above 0 for the faster, and m' the
+    other one (Eq. 7 to 13). Coefficients and prototypes are constants to the gradient. The entropy
+    is held up in the first few periods only. A prototype is the mean feature of its class over a
+    period, moved by momentum, :math:`c \leftarrow \varepsilon c + (1 - \varepsilon) \bar z`
+    (Eq. 12). Of more than two modalities, which the paper does not treat, :math:`\rho_m` is to the
+    mean of all others.
 
     No extra pass through the encoders. In memory, for every class two of each feature. The terms go
     back through the encoders in the same backward pass, and leave the head alone.
@@ -93,8 +94,8 @@ class PMRCallback(MethodCallback):
     _known: Tensor | None = None
     _totals: Tensor | None = None
     """Of this process, in the period that is open; shape ``(C, D_1 + ... + D_M + 1)``."""
-    _totals_before_resume: Tensor | None = None
-    """Of all processes, in the same period."""
+    _is_loaded: bool = False
+    """Whether the totals are a checkpoint's, of all processes."""
     _sum: Callable[[Tensor], Tensor] | None = None
     _weights: Tensor | None
     _measured: Tensor | None
@@ -229,14 +230,13 @@ class PMRCallback(MethodCallback):
     def _end_period(self, trainer: L.Trainer) -> Entry:
         totals = self._totals_of_all()
         if totals is not None:
-            totals = totals.to(trainer.strategy.root_device)
             if self._prototypes is None or self._known is None:
                 self._prototypes = torch.zeros_like(totals[:, :-1])
                 self._known = torch.zeros_like(totals[:, 0], dtype=torch.bool)
             self._prototypes, self._known = blend_prototypes(
                 self._prototypes, self._known, totals, self.momentum
             )
-        self._totals = self._totals_before_resume = None
+        self._totals = None
         return super()._end_period(trainer)
 
     def _edit(self, step: Step) -> Mapping[str, Tensor | Mapping[str, Tensor]]:
@@ -253,12 +253,9 @@ class PMRCallback(MethodCallback):
 
     def _totals_of_all(self) -> Tensor | None:
         """The totals of the open period over all processes."""
-        if self._totals is None:
-            return self._totals_before_resume
-        assert self._sum is not None
-        totals = self._sum(self._totals.clone())
-        before = self._totals_before_resume
-        return totals if before is None else totals + before.to(totals)
+        if self._totals is None or self._is_loaded or self._sum is None:
+            return self._totals
+        return self._sum(self._totals.clone())
 
     def _forget_step(self) -> None:
         super()._forget_step()
@@ -271,9 +268,13 @@ class PMRCallback(MethodCallback):
     def _attach(self, trainer: L.Trainer) -> None:
         super()._attach(trainer)
         self._sum = partial(sum_over_processes, trainer)
+        device = trainer.strategy.root_device
         if self._prototypes is not None and self._known is not None:
-            self._prototypes = self._prototypes.to(trainer.strategy.root_device)
-            self._known = self._known.to(trainer.strategy.root_device)
+            self._prototypes, self._known = self._prototypes.to(device), self._known.to(device)
+        if self._totals is not None and self._is_loaded:
+            # What all processes had seen goes on in one of them: it must not be added up again.
+            self._totals = self._totals.to(device) * float(trainer.is_global_zero)
+        self._is_loaded = False
 
     def _detach(self) -> None:
         super()._detach()
@@ -281,7 +282,8 @@ class PMRCallback(MethodCallback):
 
     def _reset(self) -> None:
         super()._reset()
-        self._prototypes = self._known = self._totals = self._totals_before_resume = None
+        self._prototypes = self._known = self._totals = None
+        self._is_loaded = False
 
     def _method_state(self, inside: bool) -> dict[str, Any]:
         # Lightning asks every process for its state, and keeps that of the first.
@@ -294,7 +296,7 @@ class PMRCallback(MethodCallback):
 
     def _load_method_state(self, state: Mapping[str, Any]) -> None:
         self._prototypes, self._known = state["prototypes"], state["known"]
-        self._totals, self._totals_before_resume = None, state["totals"]
+        self._totals, self._is_loaded = state["totals"], True
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
