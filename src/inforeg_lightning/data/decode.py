@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import av
+    from av.video.reformatter import VideoReformatter
 
 # A container's duration is that of its longest stream, and streams of a whole clip end a few
 # frames apart. What lacks more than both has been cut short.
@@ -87,6 +88,8 @@ def read_frames(path: Path, per_second: float, short_side: int) -> NDArray[np.ui
     Raises:
         ClipError: It cannot be opened or decoded, holds no frame, or is cut short.
     """
+    from av.video.reformatter import VideoReformatter
+
     with _opened(path) as container:
         if not container.streams.video:
             raise ClipError("no video stream")
@@ -96,8 +99,10 @@ def read_frames(path: Path, per_second: float, short_side: int) -> NDArray[np.ui
             declared = container.duration / 1_000_000
         frame_seconds = 1 / float(stream.average_rate or 25)
         chosen, seconds = _nearest(_timed(container, stream, frame_seconds), per_second)
-        # Only what is kept is converted to RGB, which costs as much as decoding.
-        pixels = [_upright(frame) for frame in chosen]
+        # Only what is kept is converted to RGB, and by one converter: a frame's own
+        # ``to_ndarray(format=...)`` makes another for each, which costs as much as decoding.
+        to_rgb = VideoReformatter()
+        pixels = [_upright(frame, to_rgb) for frame in chosen]
     if not pixels:
         raise ClipError("no frames")
     _check_whole(seconds + frame_seconds, declared)
@@ -132,8 +137,9 @@ def _timed(
         yield time, frame
 
 
-def _upright(frame: "av.VideoFrame") -> NDArray[np.uint8]:
-    pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+def _upright(frame: "av.VideoFrame", to_rgb: "VideoReformatter") -> NDArray[np.uint8]:
+    # One thread, as in decoding.
+    pixels = np.asarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
     # Telephones write the turn beside the pixels; players and OpenCV apply it.
     return np.rot90(pixels, round(frame.rotation / 90))
 
@@ -151,7 +157,8 @@ def _reduced(frames: list[NDArray[np.uint8]], short_side: int) -> NDArray[np.uin
     # last torch is several times as fast as Pillow, and within a level of it.
     out = np.empty((len(frames), *size, 3), np.uint8)
     for row, frame in zip(out, frames, strict=True):
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
+        # [None] first: with any other stride of a batch of one, torch takes it for channels first.
+        pixels = torch.from_numpy(np.ascontiguousarray(frame))[None].permute(0, 3, 1, 2)
         smaller = interpolate(pixels, size=size, mode="bicubic", antialias=True)
         row[:] = smaller[0].permute(1, 2, 0).numpy()
     return out
@@ -163,8 +170,10 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
 
     if path.stat().st_size == 0:
         raise ClipError("empty file")
+    # FFmpeg looks through PCM for DTS in disguise, which takes longer than all else about a sound.
+    options = {"max_probe_packets": "1"} if path.suffix.lower() == ".wav" else {}
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=options) as container:
             yield container
     except av.FFmpegError as error:
         if path.read_bytes()[:19] == b"version https://git":

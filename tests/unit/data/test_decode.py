@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from inforeg_lightning.data import decode
@@ -113,6 +114,18 @@ def test_a_turn_that_is_written_beside_the_pixels_is_applied(tmp_path, quarters)
     assert np.abs(frame.astype(int) - np.rot90(picture, -quarters)).mean() < 3
     if (cv2 := sys.modules.get("cv2")) is not None:
         assert (cv2.VideoCapture(str(path)).read()[1][..., ::-1] == frame).all()
+
+
+def test_one_converter_serves_frames_of_every_size_and_format():
+    # Broken files change both on the way.
+    rng = np.random.default_rng(0)
+    to_rgb = VideoReformatter()
+    for size in ((48, 64), (33, 51), (48, 64)):
+        for name in ("yuv420p", "yuvj420p", "yuv444p10le", "gray", "rgb24"):
+            pixels = rng.integers(256, size=(*size, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=name)
+            found = decode._upright(frame, to_rgb)
+            np.testing.assert_array_equal(found, frame.to_ndarray(format="rgb24"))
 
 
 def test_frames_equal_opencvs_to_the_bit(tmp_path):
