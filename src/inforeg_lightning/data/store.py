@@ -112,8 +112,12 @@ class Store:
     def audio(self, i: int) -> NDArray[np.float16]:
         """Spectrogram of clip ``i``, float16 ``(F, T)``."""
         spectrogram = np.empty(self.audio_shape, np.float16)
-        self._read("audio.bin", spectrogram, self._row(i) * spectrogram.nbytes)
+        self.read_audio(i, spectrogram)
         return spectrogram
+
+    def read_audio(self, i: int, into: NDArray[np.float16]) -> None:
+        """Write the spectrogram of clip ``i`` to ``into``, float16 ``(F, T)``."""
+        self._read("audio.bin", into, self._row(i) * into.nbytes)
 
     def frames(self, i: int, which: Sequence[int]) -> Tensor:
         """Some frames of a clip.
@@ -129,24 +133,49 @@ class Store:
             IndexError: There is no such clip or frame.
             StoreError: The stored bytes are damaged.
         """
+        pixels = np.empty((len(which), *self.frame_size(i), 3), np.uint8)
+        self.read_frames(i, which, pixels)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def read_frames(
+        self,
+        i: int,
+        which: Sequence[int],
+        into: NDArray[np.uint8],
+        stretches: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        """Write some frames of a clip, or some rows of each, to memory that is there already.
+
+        Args:
+            i: Number of the clip.
+            which: Numbers of its frames, from 0, in any order.
+            into: uint8 ``(len(which), H or more, W or more, 3)``; frames go to the upper left, and
+                the rest stays as it is.
+            stretches: First row and number of rows wanted of each frame; by default all. Of a JPEG
+                frame there are always all.
+
+        Raises:
+            IndexError: There is no such clip or frame.
+            StoreError: The stored bytes are damaged.
+        """
         count, first = self.frame_count(i), int(self._first[i])
         if wrong := [frame for frame in which if not 0 <= frame < count]:
             raise IndexError(f"{self.names[i]} has frames 0 to {count - 1}, not {wrong[0]}")
-        pixels = np.empty((len(which), *self.frame_size(i), 3), np.uint8)
-        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        height, width = self.frame_size(i)
         for row, frame in enumerate(which):
             start, end = self._offsets[first + frame : first + frame + 2].tolist()
             if self.frame_format == "raw":
-                self._read("frames.bin", pixels[row], start)
+                top, rows = stretches[row] if stretches else (0, height)
+                target = into[row, top : top + rows, :width]
+                self._read("frames.bin", target, start + top * width * 3)
                 continue
             packed = np.empty(end - start, np.uint8)
             self._read("frames.bin", packed, start)
             try:
-                pixels[row] = decode_jpeg(packed.tobytes())
+                into[row, :height, :width] = decode_jpeg(packed.tobytes())
             except (OSError, ValueError) as error:  # ValueError: of another size
                 where = f"frame {frame} of {self.names[i]}"
                 raise StoreError(f"{self.path}: {where} is damaged: {error}") from error
-        return frames
 
     def damaged(self) -> list[str]:
         """Names of the clips whose bytes are not those that were written; reads everything."""
@@ -169,9 +198,12 @@ class Store:
         descriptor = self._files.get(file)
         if descriptor is None:
             descriptor = self._files[file] = os.open(self.path / file, os.O_RDONLY)
+        whole = into if into.flags.c_contiguous else np.empty(into.shape, into.dtype)
         # One call reads at most 2 GiB, far more than a clip has.
-        if os.preadv(descriptor, [into.reshape(-1).view(np.uint8).data], start) != into.nbytes:
+        if os.preadv(descriptor, [whole.reshape(-1).view(np.uint8).data], start) != into.nbytes:
             raise StoreError(f"{self.path / file} ends before byte {start + into.nbytes}")
+        if whole is not into:
+            into[...] = whole
 
 
 class StoreWriter:

@@ -4,6 +4,7 @@ Everything random is a function of seed, epoch and clip, so that a run does not 
 number of workers or ranks, and goes on as it would have after resuming.
 """
 
+import math
 from bisect import insort
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, get_worker_info
 
 from inforeg_lightning.data.augment import (
     DRAWS_A_CROP,
@@ -68,6 +69,7 @@ class StoreDataset(Dataset[Batch]):
     "boxes": int64 (B, T, 4), "mirrored": bool (B, T), "label": int64 (B,)}``: frames as they are
     stored and where to crop each, for ``finish`` to make the tensors of the network. Frames
     smaller than the largest of a batch are padded at the bottom and the right, out of their box.
+    Of a raw store only the rows that a box needs are read; the others are zeros.
 
     Args:
         store: The store.
@@ -112,37 +114,51 @@ class StoreDataset(Dataset[Batch]):
         count = self.frames
         draws = uniforms(self.seed, int(self.epoch), rows, count * (1 + DRAWS_A_CROP))
         sizes = np.array([self.store.frame_size(row) for row in rows.tolist()], np.int64)
-        frames = self._frames(rows, draws[:, :count], sizes)
-        sizes = sizes.repeat(count, axis=0)
+        each = sizes.repeat(count, axis=0)
         of_crops = draws[:, count:].reshape(-1, DRAWS_A_CROP)
-        boxes, mirrored = random_crops(sizes, of_crops) if self.augment else whole_frames(sizes)
+        boxes, mirrored = random_crops(each, of_crops) if self.augment else whole_frames(each)
+        boxes = boxes.reshape(len(rows), count, 4)
         batch = {
             "audio": self._audio(rows),
-            "frames": frames,
-            "boxes": torch.from_numpy(boxes).view(len(rows), count, 4),
+            "frames": self._frames(rows, draws[:, :count], sizes.max(axis=0), boxes),
+            "boxes": torch.from_numpy(boxes),
             "mirrored": torch.from_numpy(mirrored).view(len(rows), count),
             "label": torch.from_numpy(self.store.labels[rows]),
         }
         return finish(batch) if self.finished else batch
 
     def _frames(
-        self, rows: NDArray[np.int64], draws: NDArray[np.float64], sizes: NDArray[np.int64]
+        self,
+        rows: NDArray[np.int64],
+        draws: NDArray[np.float64],
+        size: NDArray[np.int64],
+        boxes: NDArray[np.int64],
     ) -> Tensor:
-        height, width = sizes.max(axis=0).tolist()
-        alike = bool((sizes == (height, width)).all())
-        make = torch.empty if alike else torch.zeros
-        frames = make(len(rows), self.frames, height, width, 3, dtype=torch.uint8)
-        # Clip by clip: a batch of clips held at once is memory that the system has to clear first,
-        # which costs more than reading it.
-        for into, row, numbers in zip(frames, rows.tolist(), draws, strict=True):
+        frames = self._zeros((len(rows), self.frames, *size.tolist(), 3), torch.uint8)
+        stretches = boxes[:, :, [0, 2]].tolist()
+        for into, row, numbers, wanted in zip(
+            frames.numpy(), rows.tolist(), draws, stretches, strict=True
+        ):
             which = self.choose(self.store.frame_count(row), numbers)
-            clip = self.store.frames(row, which)
-            into[:, : clip.shape[2], : clip.shape[3]] = clip.permute(0, 2, 3, 1)
+            self.store.read_frames(row, which, into, wanted)
         return frames
 
     def _audio(self, rows: NDArray[np.int64]) -> Tensor:
-        sound = torch.from_numpy(np.stack([self.store.audio(row) for row in rows.tolist()]))
+        sound = self._zeros((len(rows), *self.store.audio_shape), torch.float16)
+        for into, row in zip(sound.numpy(), rows.tolist(), strict=True):
+            self.store.read_audio(row, into)
         return (sound.transpose(1, 2) if self.time_first else sound).unsqueeze(1)
+
+    def _zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Memory for a batch; new each time, since nobody knows how long a batch is held."""
+        size = math.prod(shape) * dtype.itemsize
+        if self.finished or get_worker_info() is None:
+            # NumPy asks for huge pages, with which memory costs a third of torch.zeros.
+            return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
+        # What a worker process returns goes through shared memory: read into it, as torch's own
+        # collation does, instead of being copied there.
+        shared = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+        return torch.empty(0, dtype=dtype).set_(shared).view(shape)
 
 
 def finish(batch: Batch, size: int = 224) -> Batch:

@@ -47,7 +47,8 @@ def test_batches_are_those_of_the_published_loader(data):
 
 def test_training_takes_a_frame_of_each_third_and_evaluation_its_middle(data):
     def levels(loader):
-        clips = torch.cat([batch["frames"][:, :, 0, 0, 0] for batch in loader])
+        # Rows out of a frame's box are zeros.
+        clips = torch.cat([batch["frames"].amax((2, 3, 4)) for batch in loader])
         return (clips // 10).tolist()
 
     seen = []

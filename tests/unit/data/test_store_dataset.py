@@ -35,6 +35,19 @@ def store(tmp_path_factory):
     return Store(path)
 
 
+@pytest.fixture(scope="module", params=["raw", "jpeg"])
+def noisy(request, tmp_path_factory):
+    """Clips of noise in two shapes, or in one."""
+    path = tmp_path_factory.mktemp("noisy") / request.param
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, {}, request.param) as writer:
+        for clip in range(CLIPS):
+            shape = (48, 64) if clip % 3 else (64, 40)
+            frames = rng.integers(256, size=(3 + clip % 4, *shape, 3), dtype=np.uint8)
+            writer.add(f"clip{clip}", clip % 3, frames, rng.standard_normal((4, 5)))
+    return Store(path)
+
+
 def dataset_of(store, rows=None, choose=any_frames, **settings):
     rows = np.arange(CLIPS) if rows is None else np.asarray(rows)
     return StoreDataset(store, rows, choose, **settings)
@@ -145,6 +158,51 @@ class TestBatches:
         two = dataset.__getitems__(range(CLIPS))
         assert all(torch.equal(one[key], two[key]) for key in one)
         assert not one["mirrored"].any()
+
+
+class TestReading:
+    """Only rows that are needed are read, into memory that is handed over."""
+
+    @pytest.mark.parametrize("augment", [False, True])
+    @pytest.mark.parametrize("rows", [[1, 2, 4, 5], [0, 1, 2, 3]], ids=["one shape", "two shapes"])
+    def test_boxes_hold_the_pixels_of_whole_frames(self, noisy, rows, augment):
+        dataset = dataset_of(noisy, rows, middle_frames, augment=augment)
+        batch = dataset.__getitems__(range(4))
+        whole = torch.zeros_like(batch["frames"])
+        for into, row in zip(whole, rows, strict=True):
+            clip = noisy.frames(row, middle_frames(noisy.frame_count(row), np.zeros(3)))
+            into[:, : clip.shape[2], : clip.shape[3]] = clip.permute(0, 2, 3, 1)
+        needed = torch.zeros(whole.shape[:3], dtype=torch.bool)
+        for clip, boxes in zip(needed, batch["boxes"], strict=True):
+            for frame, (top, _, height, _) in zip(clip, boxes.tolist(), strict=True):
+                frame[top : top + height] = True
+        assert torch.equal(batch["frames"][needed], whole[needed])
+        if noisy.frame_format == "raw":
+            assert not batch["frames"][~needed].any()
+            assert (~needed).any() or not augment
+        expected = finish(batch | {"frames": whole})
+        assert torch.equal(finish(batch)["video"], expected["video"])
+        assert torch.equal(batch["audio"][2, 0], torch.from_numpy(noisy.audio(rows[2])))
+
+    @pytest.mark.parametrize("num_workers", [0, 1])
+    def test_a_batch_that_is_held_is_never_overwritten(self, noisy, num_workers):
+        loader = loaded(noisy, num_workers)
+        held, copies = [], []
+        for epoch in range(3):
+            loader.sampler.set_epoch(epoch)
+            for batch in loader:
+                held.append(batch)
+                copies.append({key: value.clone() for key, value in batch.items()})
+        for batch, copy in zip(held, copies, strict=True):
+            assert all(torch.equal(batch[key], copy[key]) for key in batch)
+        places = {batch[key].data_ptr() for batch in held for key in ("frames", "audio")}
+        assert len(places) == 2 * len(held)
+
+    @pytest.mark.parametrize("num_workers", [0, 1])
+    def test_a_worker_reads_into_shared_memory(self, store, num_workers):
+        loader = loaded(store, num_workers)
+        loader.collate_fn = lambda batch: [batch[key].is_shared() for key in ("frames", "audio")]
+        assert list(loader) == [[num_workers > 0] * 2] * 3
 
 
 def loaded(store, num_workers=0, num_replicas=1, rank=0):
