@@ -91,7 +91,7 @@ class AVMNISTDataModule(CachedDataModule):
             return
         from inforeg_lightning.data.av_mnist_sources import check_layout
 
-        check_layout(self.root)
+        check_layout(self.root, self.recipe.needed())
 
     def generate(self) -> "dict[str, NDArray[np.generic]]":
         """Make the arrays; see ``av_mnist_generate.generate``."""

@@ -10,7 +10,6 @@ from inforeg_lightning.data.av_mnist_recipe import AVMNISTRecipe, AVMNISTSplit
 from inforeg_lightning.data.av_mnist_sources import (
     SAMPLE_RATE,
     find_recordings,
-    missing,
     read_mnist,
     read_recording,
 )
@@ -133,17 +132,8 @@ def generate(recipe: AVMNISTRecipe, data_seed: int, root: Path) -> dict[str, NDA
 
 
 def _read_waves(root: Path, sources: dict[str, list[Source]]) -> dict[tuple[str, int, int], Array]:
-    paths = find_recordings(root)
     needed = {(s.speaker, s.label, s.recording) for split in SPLITS for s in sources[split]}
-    if lacking := sorted(needed - set(paths)):
-        speaker, digit, number = lacking[0]
-        raise missing(
-            root,
-            f"{len(lacking)} of {len(needed)} recordings are missing, "
-            f"{digit}_{speaker}_{number}.wav among them; the speakers there are "
-            f"{sorted({name for name, _, _ in paths})}",
-        )
-    return {key: read_recording(paths[key]) for key in sorted(needed)}
+    return {key: read_recording(path) for key, path in find_recordings(root, needed).items()}
 
 
 def _audio(

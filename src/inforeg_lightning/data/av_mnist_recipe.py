@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from itertools import product
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class AVMNISTRecipe:
     fft_size: int = 512
     hop: int = 256
     version: int = 1
+
+    def needed(self) -> set[tuple[str, int, int]]:
+        """Speaker, digit and number of every recording that is used."""
+        speakers = [name for split in (self.train, self.val, self.test) for name in split.speakers]
+        return set(product(speakers, range(10), range(self.recordings)))
 
     def fingerprint(self, data_seed: int) -> str:
         """Twelve hexadecimal digits that change with any setting or the seed."""

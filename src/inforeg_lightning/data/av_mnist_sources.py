@@ -10,7 +10,7 @@ import struct
 import urllib.request
 import wave
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,9 @@ _FILES = {"train": "train", "test": "t10k"}
 _IDX_BYTES = 8  # data type of an IDX file: unsigned bytes
 
 _log = logging.getLogger(__name__)
+
+Recording = tuple[str, int, int]
+"""Speaker, digit and number of a recording."""
 
 
 class Download(NamedTuple):
@@ -61,8 +64,8 @@ DOWNLOADS = (
 )
 
 
-def check_layout(root: Path) -> None:
-    """Make sure that the files of MNIST and some recordings are there.
+def check_layout(root: Path, needed: Iterable[Recording]) -> None:
+    """Make sure that the files of MNIST and the recordings are there.
 
     Raises:
         FileNotFoundError: They are not; the message shows the layout.
@@ -70,7 +73,7 @@ def check_layout(root: Path) -> None:
     for half in _FILES:
         for kind in ("images-idx3", "labels-idx1"):
             _idx_path(root, f"mnist/{_FILES[half]}-{kind}-ubyte")
-    find_recordings(root)
+    find_recordings(root, needed)
 
 
 def read_mnist(root: Path, half: str) -> tuple[Array, NDArray[np.int64]]:
@@ -115,8 +118,12 @@ def _idx_path(root: Path, name: str) -> Path:
     return packed if packed.exists() else plain
 
 
-def find_recordings(root: Path) -> dict[tuple[str, int, int], Path]:
-    """(Speaker, digit, index) -> file, of every recording below ``fsdd``."""
+def find_recordings(root: Path, needed: Iterable[Recording]) -> dict[Recording, Path]:
+    """The file, anywhere below ``fsdd``, of every recording that is needed.
+
+    Raises:
+        FileNotFoundError: Some are not there; the message shows the layout.
+    """
     found = {}
     for path in sorted((root / "fsdd").rglob("*.wav")):
         parts = path.stem.split("_")
@@ -124,7 +131,16 @@ def find_recordings(root: Path) -> dict[tuple[str, int, int], Path]:
             found[parts[1], int(parts[0]), int(parts[2])] = path
     if not found:
         raise missing(root, f"{root / 'fsdd'} holds no recordings")
-    return found
+    wanted = sorted(set(needed))
+    if lacking := [recording for recording in wanted if recording not in found]:
+        speaker, digit, number = lacking[0]
+        raise missing(
+            root,
+            f"{len(lacking)} of {len(wanted)} recordings are missing, "
+            f"{digit}_{speaker}_{number}.wav among them; the speakers there are "
+            f"{sorted({name for name, _, _ in found})}",
+        )
+    return {recording: found[recording] for recording in wanted}
 
 
 def read_recording(path: Path) -> Array:
@@ -151,7 +167,7 @@ def missing(root: Path, what: str) -> FileNotFoundError:
     """The error that shows how the folder should look."""
     return FileNotFoundError(
         f"AV-MNIST: {what}. Expected below data.root={root}:\n{LAYOUT}\n"
-        "data.download=true fetches all of it (30 MB) on a machine with internet"
+        "+data.download=true fetches all of it (30 MB) on a machine with internet"
     )
 
 

@@ -126,13 +126,17 @@ class TestSourcesThatCannotBeUsed:
         for ask in (module.check, module.prepare_data):
             with pytest.raises(FileNotFoundError) as caught:
                 ask()
-            for part in (str(tmp_path), av_mnist_sources.LAYOUT, "data.download=true"):
+            for part in (str(tmp_path), av_mnist_sources.LAYOUT, "+data.download=true"):
                 assert part in str(caught.value)
         assert not list(tmp_path.glob("*.npz"))
 
     def test_missing_recordings_are_counted_and_named(self, root):
+        recipe = replace(SMALL, recordings=3, train=replace(FULL.train, renderings=1))
         with pytest.raises(FileNotFoundError, match=r"60 of 180 .*0_george_2\.wav among them"):
-            generate(replace(SMALL, recordings=3, train=replace(FULL.train, renderings=1)), 0, root)
+            generate(recipe, 0, root)
+        # Before training, too.
+        with pytest.raises(FileNotFoundError, match=r"60 of 180 .*0_george_2\.wav among them"):
+            AVMNISTDataModule(root, recipe=recipe).check()
 
     def test_too_few_images_are_counted(self, root):
         with pytest.raises(ValueError, match=r"needs 18 more images of the digit 0 .* has 13 left"):
