@@ -215,8 +215,9 @@ def _wav_seconds(path: Path) -> float | None:
             if kind == b"fmt ":
                 bytes_a_second = int.from_bytes(file.read(size)[8:12], "little")
             elif kind == b"data":
-                # Writers that cannot go back leave all ones or zero.
-                known = bytes_a_second > 0 and size not in (0, 0xFFFFFFFF)
+                # Writers that cannot go back leave zero, or as much as can be promised: SoX
+                # 0x7FFFF000, others all ones, each with or without the header.
+                known = bytes_a_second > 0 and 0 < size < 0x7FFF_F000 - 256
                 return size / bytes_a_second if known else None
             else:
                 file.seek(size + size % 2, 1)

@@ -149,11 +149,13 @@ def test_wav_samples_are_soundfiles(tmp_path, subtype, channels):
     np.testing.assert_array_equal(samples, expected.T)
 
 
-def test_a_wav_of_unknown_length_is_read(tmp_path):
+@pytest.mark.parametrize("size", [0, 0x7FFFF000 - 36, 0x7FFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFF])
+def test_a_wav_of_unknown_length_is_read(tmp_path, size):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.ones(4_000) / 2, 8_000)
     content = bytearray(path.read_bytes())
-    content[40:44] = b"\xff" * 4  # as programs write that cannot go back to the header
+    # As programs write that cannot go back to the header.
+    content[40:44] = size.to_bytes(4, "little")
     path.write_bytes(content)
     assert read_sound(path).samples.shape == (1, 4_000)
 
