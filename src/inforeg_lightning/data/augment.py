@@ -112,6 +112,7 @@ def crop_and_normalise(
     size: int = 224,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    into: Tensor | None = None,
 ) -> Tensor:
     """Cut each frame to its box, resize it, mirror it and normalise it.
 
@@ -126,12 +127,13 @@ def crop_and_normalise(
         size: Height and width of the result.
         mean: Of each channel, of values in [0, 1].
         std: Standard deviation of each channel.
+        into: Memory for the result, used on the CPU only; by default new.
 
     Returns:
         float32 ``(N, 3, size, size)``.
     """
     if frames.device.type == "cpu":
-        levels = _resize_one_by_one(frames, boxes, mirrored, size)
+        levels = _resize_one_by_one(frames, boxes, mirrored, size, into)
     else:
         levels = _resize_by_products(frames, boxes, mirrored, size)
     # One multiply and one add, in place: x / 255 / std − mean / std.
@@ -140,14 +142,16 @@ def crop_and_normalise(
     return levels.mul_(factor.view(3, 1, 1)).add_(offset.view(3, 1, 1))
 
 
-def _resize_one_by_one(frames: Tensor, boxes: Tensor, mirrored: Tensor, size: int) -> Tensor:
-    levels = torch.empty(len(frames), 3, size, size)
-    pixels = frames.permute(0, 3, 1, 2)
-    places = zip(pixels, boxes.tolist(), mirrored.tolist(), levels, strict=True)
-    for frame, (top, left, height, width), mirror, into in places:
-        crop = frame[None, :, top : top + height, left : left + width]
+def _resize_one_by_one(
+    frames: Tensor, boxes: Tensor, mirrored: Tensor, size: int, into: Tensor | None = None
+) -> Tensor:
+    levels = torch.empty(len(frames), 3, size, size) if into is None else into
+    # A batch of one by unsqueeze, whose strides tell torch that the channels are last.
+    places = zip(frames.unsqueeze(1), boxes.tolist(), mirrored.tolist(), levels, strict=True)
+    for frame, (top, left, height, width), mirror, place in places:
+        crop = frame[:, top : top + height, left : left + width].permute(0, 3, 1, 2)
         resized = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
-        into.copy_((resized.flip(3) if mirror else resized)[0])
+        place.copy_((resized.flip(3) if mirror else resized)[0])
     return levels
 
 

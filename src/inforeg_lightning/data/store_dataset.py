@@ -125,7 +125,10 @@ class StoreDataset(Dataset[Batch]):
             "mirrored": torch.from_numpy(mirrored).view(len(rows), count),
             "label": torch.from_numpy(self.store.labels[rows]),
         }
-        return finish(batch) if self.finished else batch
+        if not self.finished:
+            return batch
+        pixels = self._zeros((len(rows) * count, 3, SIZE, SIZE), torch.float32)
+        return finish(batch, into=pixels)
 
     def _frames(
         self,
@@ -134,7 +137,8 @@ class StoreDataset(Dataset[Batch]):
         size: NDArray[np.int64],
         boxes: NDArray[np.int64],
     ) -> Tensor:
-        frames = self._zeros((len(rows), self.frames, *size.tolist(), 3), torch.uint8)
+        shape = (len(rows), self.frames, *size.tolist(), 3)
+        frames = self._zeros(shape, torch.uint8, handed_over=not self.finished)
         stretches = boxes[:, :, [0, 2]].tolist()
         for into, row, numbers, wanted in zip(
             frames.numpy(), rows.tolist(), draws, stretches, strict=True
@@ -144,15 +148,18 @@ class StoreDataset(Dataset[Batch]):
         return frames
 
     def _audio(self, rows: NDArray[np.int64]) -> Tensor:
-        sound = self._zeros((len(rows), *self.store.audio_shape), torch.float16)
+        shape = (len(rows), *self.store.audio_shape)
+        sound = self._zeros(shape, torch.float16, handed_over=not self.finished)
         for into, row in zip(sound.numpy(), rows.tolist(), strict=True):
             self.store.read_audio(row, into)
         return (sound.transpose(1, 2) if self.time_first else sound).unsqueeze(1)
 
-    def _zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def _zeros(
+        self, shape: tuple[int, ...], dtype: torch.dtype, handed_over: bool = True
+    ) -> Tensor:
         """Memory for a batch; new each time, since nobody knows how long a batch is held."""
         size = math.prod(shape) * dtype.itemsize
-        if self.finished or get_worker_info() is None:
+        if get_worker_info() is None or not handed_over:
             # NumPy asks for huge pages, with which memory costs a third of torch.zeros.
             return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
         # What a worker process returns goes through shared memory: read into it, as torch's own
@@ -161,8 +168,17 @@ class StoreDataset(Dataset[Batch]):
         return torch.empty(0, dtype=dtype).set_(shared).view(shape)
 
 
-def finish(batch: Batch, size: int = 224) -> Batch:
+SIZE = 224
+"""Height and width of the frames that the network takes, in pixels."""
+
+
+def finish(batch: Batch, size: int = SIZE, into: Tensor | None = None) -> Batch:
     """Make what the network takes of what ``StoreDataset`` gives, on the device where it is.
+
+    Args:
+        batch: What ``StoreDataset`` gives.
+        size: Height and width of the result, in pixels.
+        into: Memory for the pixels, float32 ``(B * T, 3, size, size)``, used on the CPU only.
 
     Returns:
         ``{"audio": float32 (B, 1, F, T), "video": float32 (B, 3, T, size, size), "label"}``; a
@@ -172,7 +188,11 @@ def finish(batch: Batch, size: int = 224) -> Batch:
         return batch
     frames = batch["frames"]
     pixels = crop_and_normalise(
-        frames.flatten(0, 1), batch["boxes"].flatten(0, 1), batch["mirrored"].flatten(), size
+        frames.flatten(0, 1),
+        batch["boxes"].flatten(0, 1),
+        batch["mirrored"].flatten(),
+        size,
+        into=into,
     )
     video = pixels.view(*frames.shape[:2], 3, size, size).transpose(1, 2)
     return {"audio": batch["audio"].float(), "video": video, "label": batch["label"]}

@@ -184,9 +184,10 @@ class TestReading:
         assert torch.equal(finish(batch)["video"], expected["video"])
         assert torch.equal(batch["audio"][2, 0], torch.from_numpy(noisy.audio(rows[2])))
 
+    @pytest.mark.parametrize("finished", [False, True])
     @pytest.mark.parametrize("num_workers", [0, 1])
-    def test_a_batch_that_is_held_is_never_overwritten(self, noisy, num_workers):
-        loader = loaded(noisy, num_workers)
+    def test_a_batch_that_is_held_is_never_overwritten(self, noisy, num_workers, finished):
+        loader = loaded(noisy, num_workers, finished=finished)
         held, copies = [], []
         for epoch in range(3):
             loader.sampler.set_epoch(epoch)
@@ -195,18 +196,21 @@ class TestReading:
                 copies.append({key: value.clone() for key, value in batch.items()})
         for batch, copy in zip(held, copies, strict=True):
             assert all(torch.equal(batch[key], copy[key]) for key in batch)
-        places = {batch[key].data_ptr() for batch in held for key in ("frames", "audio")}
+        pixels = "video" if finished else "frames"
+        places = {batch[key].data_ptr() for batch in held for key in (pixels, "audio")}
         assert len(places) == 2 * len(held)
 
+    @pytest.mark.parametrize("finished", [False, True])
     @pytest.mark.parametrize("num_workers", [0, 1])
-    def test_a_worker_reads_into_shared_memory(self, store, num_workers):
-        loader = loaded(store, num_workers)
-        loader.collate_fn = lambda batch: [batch[key].is_shared() for key in ("frames", "audio")]
-        assert list(loader) == [[num_workers > 0] * 2] * 3
+    def test_a_worker_makes_pixels_in_shared_memory(self, store, num_workers, finished):
+        loader = loaded(store, num_workers, finished=finished)
+        pixels = "video" if finished else "frames"
+        loader.collate_fn = lambda batch: batch[pixels].is_shared()
+        assert list(loader) == [num_workers > 0] * 3
 
 
-def loaded(store, num_workers=0, num_replicas=1, rank=0):
-    dataset = dataset_of(store, augment=True)
+def loaded(store, num_workers=0, num_replicas=1, rank=0, finished=False):
+    dataset = dataset_of(store, augment=True, finished=finished)
     return DataLoader(
         dataset,
         batch_size=5,
