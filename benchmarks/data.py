@@ -10,7 +10,6 @@ Everything is measured on the same generated clips, in turn, within one run; see
 import argparse
 import json
 import logging
-import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from inforeg_lightning.data import CREMADDataModule
 from inforeg_lightning.models import AudioResNet18, LateFusionClassifier, VideoResNet18
 from measuring.clips import write_clips
 from measuring.interleave import quartiles
+from measuring.loader_process import handed_over, memory
 from measuring.published_loader import PublishedLoader, write_jpegs
 
 Batch = Mapping[str, Tensor]
@@ -117,7 +117,7 @@ def speed(epochs: Mapping[str, Epoch], module: CREMADDataModule, rounds: int) ->
         turn = number % len(LOADERS)
         for name in LOADERS[turn:] + LOADERS[:turn]:
             # An epoch of fetching alone is too short to time.
-            repeats = 6 if name == "bytes_raw" else 1
+            repeats = 12 if name == "bytes_raw" else 1
             rates[name].append(epoch_rate(epochs[name], number, repeats))
         rates["device"].append(device_rate(module, epochs["bytes_raw"](number)))
     base = rates["published"][1:]
@@ -163,35 +163,14 @@ def sound_difference(root: Path, folder: Path) -> float:
     return float((found - torch.from_numpy(store.audio(0)).float()).abs()[:181].max())
 
 
-def memory(store: Path, crop_on: str, batch_size: int, passes: int) -> dict[str, Any]:
-    """Memory of a worker process after its first pass over the clips, and after each of 3 epochs.
-
-    Batches are shared memory: PSS has half of one that both processes hold, USS none of it.
-    """
-    loader = data_module(store, crop_on, batch_size, workers=1).train_dataloader()
-    after: list[dict[str, int] | None] = []
-    for number in range(1 + 3 * passes):
-        loader.sampler.set_epoch(number)
-        for batch in loader:
-            del batch
-        if number % passes == 0:
-            (worker,) = multiprocessing.active_children()
-            after.append(resident(worker.pid))
-    return {
-        "samples_an_epoch": passes * len(loader.dataset),
-        "after_epoch": after,  # the first: after one pass
-        "growth": after[3]["uss"] / after[1]["uss"] - 1 if after[1] and after[3] else None,
-    }
-
-
-def resident(pid: int | None) -> dict[str, int] | None:
-    """PSS and USS in bytes; ``None`` where the system does not say."""
-    file = Path(f"/proc/{pid}/smaps_rollup")
-    if not file.exists():
-        return None
-    lines = [line.split() for line in file.read_text().splitlines()[1:]]
-    sizes = {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines}
-    return {"pss": sizes["Pss"], "uss": sizes["Private_Clean"] + sizes["Private_Dirty"]}
+def through_a_process(root: Path, folder: Path, names: list[str], batch: int, rounds: int) -> Any:
+    """As ``speed``, with batches handed over by a loader process."""
+    published = PublishedLoader(root, folder / "frames", names)
+    kept = {"batch_size": batch, "num_workers": 1, "persistent_workers": True}
+    found = {"published": DataLoader(published, shuffle=True, **kept)}
+    for name, crop_on in (("float_raw", "loader"), ("bytes_raw", "device")):
+        found[name] = data_module(folder / "raw", crop_on, batch, workers=1).train_dataloader()
+    return handed_over(found, "published", rounds, {"bytes_raw": 6})
 
 
 def waiting(store: Path, batches: int) -> dict[str, Any]:
@@ -235,10 +214,16 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "sound_largest_difference": sound_difference(root, folder),
     }
     del epochs
+    say("batches through a loader process")
+    parts = (root, folder, names, args.batch, args.rounds)
+    result["speed"]["through_a_process"] = through_a_process(*parts)
     say("memory of a loader process")
-    both = ("device", "loader")
     result["memory_bytes"] = {
-        on: memory(folder / "raw", on, args.batch, args.passes) for on in both
+        f"{crop_on}_{size}": memory(
+            data_module(folder / "raw", crop_on, size, workers=1).train_dataloader(), args.passes
+        )
+        for crop_on in ("device", "loader")
+        for size in (args.batch, 8, 4)
     }
     say("share of a fit that waits")
     result["fit"] = waiting(folder / "raw", args.batches)
@@ -253,11 +238,13 @@ def tell(result: Mapping[str, Any]) -> None:
         say(
             f"{name}: {rate:.0f} samples a CPU-second, {ratio['median']:.2f} {quarters} × published"
         )
+    for name, ratio in speeds["through_a_process"]["ratio_to_published"].items():
+        say(f"{name} through a loader process: {ratio['median']:.2f} × published")
     for workers, rate in result["preparation"]["clips_per_second"].items():
         say(f"preparation, {workers} workers: {rate['median']:.0f} clips/s")
     for on, used in result["memory_bytes"].items():
         if used["growth"] is not None:
-            say(f"memory, crop on {on}: {100 * used['growth']:+.1f} % from epoch 1 to 3")
+            say(f"memory, {on}: {100 * used['growth']:+.1f} % from epoch 1 to 3")
     say(f"fit: {100 * result['fit']['share_waiting']:.2f} % of the time waiting for the loader")
 
 
