@@ -3,6 +3,7 @@
 Prints one JSON object, and a few lines for people on stderr:
 
     python benchmarks/overhead.py [--quick] [--batch 4] [--pairs 30] [--threads 1]
+    python benchmarks/overhead.py --methods     # every method of the library instead
 
 All times are of real Trainer steps, with and without the callback in turn; see README.md here.
 """
@@ -20,7 +21,9 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+import inforeg_lightning.callbacks as library
 from inforeg_lightning import InfoRegCallback
+from inforeg_lightning.callbacks.method import MethodCallback
 from inforeg_lightning.models import AudioResNet18, VideoResNet18
 from measuring.interleave import Interleave, Joint, fit, ratios, seconds
 from measuring.published import Published
@@ -49,6 +52,54 @@ def callbacks(module: Joint) -> dict[str, InfoRegCallback]:
     return {
         "inside": InfoRegCallback(module.paths(), head="head", window="always"),
         "outside": InfoRegCallback(module.paths(), head="head", window="never"),
+    }
+
+
+# Each acts on every modality in every step that is timed.
+METHODS: dict[str, dict[str, Any]] = {
+    "InfoReg": {},
+    "OGM": {},
+    "OGMGE": {},
+    "Greedy": {},
+    "AGM": {},
+    "PMR": {"period": 2},  # its prototypes are those of the period before
+    "GBlending": {},
+    "MMPareto": {},
+    "MSLR": {"rates": (0.9, 1.1)},
+}
+_WARM_UP = 3
+"""Rounds that are left out: in the first two, PMR has no prototypes."""
+
+
+def methods(module: Joint) -> dict[str, MethodCallback]:
+    """Every method that this release has, with its defaults and an open window."""
+    return {
+        name: getattr(library, f"{name}Callback")(
+            module.paths(), head="head", window="always", **settings
+        )
+        for name, settings in METHODS.items()
+        if hasattr(library, f"{name}Callback")
+    }
+
+
+def measure_methods(batch: int, pairs: int) -> dict[str, Any]:
+    """Ratios of every method's step to the joint step of its round, and memory beyond it."""
+    module = resnets()
+    arms = methods(module)
+    say(f"{', '.join(arms)}: memory")
+    memory = extra_memory(resnets, cremad_batch(2), methods(resnets()))
+    say(f"steps, ResNet-18 audio + video, batch {batch}, {pairs} pairs")
+    interleave = Interleave({"joint": None, **arms})
+    rounds = pairs + _WARM_UP
+    fit(module, cremad_batch(batch), (len(arms) + 1) * rounds, interleave)
+    steps = [step for step in interleave.steps if step.round >= _WARM_UP]
+    return {
+        "resnet18": {
+            "batch": batch,
+            "ratio_to_joint": {name: ratios(steps, name, "joint") for name in arms},
+            "seconds": {name: seconds(steps, name) for name in ["joint", *arms]},
+        },
+        "memory_bytes": memory,
     }
 
 
@@ -135,6 +186,7 @@ def main() -> None:
     parser.add_argument("--large-batch", type=int, default=16, help="a few pairs at it; 0 for none")
     parser.add_argument("--large-pairs", type=int, default=2, help="how many (default 2)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
+    parser.add_argument("--methods", action="store_true", help="every method; no other part")
     parser.add_argument("--quick", action="store_true", help="seconds, to see that it runs")
     args = parser.parse_args()
     if args.quick:
@@ -145,7 +197,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
 
     start = time.perf_counter()
-    result = measure(args)
+    result = measure_methods(args.batch, args.pairs) if args.methods else measure(args)
     result["settings"] = {
         **vars(args),
         "torch": torch.__version__,
@@ -156,8 +208,13 @@ def main() -> None:
     for name, ratio in result["resnet18"]["ratio_to_joint"].items():
         cpu = ratio["cpu"]
         say(f"{name}: {cpu['median']:.3f} [{cpu['q1']:.3f}, {cpu['q3']:.3f}] of a joint step (CPU)")
-    kept = {n: result["memory_bytes"][n]["kept_over_encoders"] for n in ("inside", "outside")}
-    say(f"memory: {kept['inside']:.3f} copies of the encoders inside, {kept['outside']:.3f} out")
+    for name, of in result["memory_bytes"].items():
+        if isinstance(of, dict) and "kept_over_encoders" in of:
+            say(
+                f"{name}: keeps {of['kept_over_encoders']:.3f} copies of the encoders between steps"
+            )
+    if args.methods:
+        return
     say(f"2 to 16 modalities, largest over smallest: {result['modalities_spread']['inside']:.3f}")
 
 
