@@ -9,11 +9,13 @@ import pytest
 from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
+    AGMCallback,
     GreedyCallback,
     MMParetoCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    PMRCallback,
 )
 from inforeg_lightning.callbacks.method import MethodCallback
 
@@ -85,6 +87,8 @@ METHODS = [
         one_optimizer=True,
     ),
     Method(MSLRCallback, by_modality=("rates",)),
+    Method(AGMCallback, from_micro_batches=True),
+    Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
 ]
 
