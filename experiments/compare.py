@@ -57,9 +57,8 @@ def main() -> int:
     print(table(runs, best, [*LOSSES]))
     print(f"Every seed is in {path}.")
     for run in missing:
-        print(
-            f"failed: {' '.join(run.overrides)}, {run.losses} (see {arguments.runs / 'compare.log'})"
-        )
+        log = arguments.runs / "compare.log"
+        print(f"failed: {' '.join(run.overrides)}, {run.losses} (see {log})")
     return 1 if missing else 0
 
 
