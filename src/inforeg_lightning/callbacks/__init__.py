@@ -2,6 +2,7 @@
 
 from inforeg_lightning.callbacks.agm import AGMCallback
 from inforeg_lightning.callbacks.base import UnimodalCallback, report_unimodal
+from inforeg_lightning.callbacks.gblending import GBlendingCallback
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
 from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
@@ -12,6 +13,7 @@ from inforeg_lightning.callbacks.pmr import PMRCallback
 
 __all__ = [
     "AGMCallback",
+    "GBlendingCallback",
     "GreedyCallback",
     "InfoRegCallback",
     "MMParetoCallback",

@@ -186,7 +186,7 @@ class UnimodalCallback(L.Callback):
         reported = [*self._reported]
         self._reported.clear()
         if self._probe is not None and self._batch_target is not None:
-            logits = self._probe.logits(_forward_context(trainer))
+            logits = self._probe.logits(forward_context(trainer))
             if logits is not None:
                 reported.append((logits, self._batch_target))
         return reported
@@ -293,5 +293,6 @@ def sum_over_processes(trainer: L.Trainer, tensor: Tensor) -> Tensor:
     return total
 
 
-def _forward_context(trainer: L.Trainer) -> AbstractContextManager[None]:
+def forward_context(trainer: L.Trainer) -> AbstractContextManager[None]:
+    """The precision that the module's own forward pass runs in."""
     return trainer.precision_plugin.forward_context()

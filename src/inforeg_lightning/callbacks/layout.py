@@ -136,6 +136,13 @@ class Layout:
         found = {owner for blocks in self.blocks if blocks for owner in blocks.owners}
         return [modality for modality in modalities if modality not in found]
 
+    def is_by_sample(self, leaves: Sequence[Any]) -> bool:
+        """Whether no input is cut along its first dimension, that of the batch."""
+        return all(
+            blocks is None or -blocks.dim < leaf.dim()
+            for leaf, blocks in zip(leaves, self.blocks, strict=True)
+        )
+
     def keep_only(self, kept: Collection[str], leaves: Sequence[Any]) -> list[Any]:
         """The inputs with the features of all modalities but these set to zero."""
         return [

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import ref
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from inforeg_lightning.callbacks.head import REMEDY, HeadCall, plain_linear
 from inforeg_lightning.callbacks.layout import Layout
 
+T = TypeVar("T")
 Target = int | str | Callable[[Any], Tensor] | None
 
 OutputEdit = Callable[[HeadCall, Tensor], Tensor]
@@ -59,10 +60,11 @@ class UnimodalProbe:
             hook = _Hook(self, "encoder", modality)
             self._handles += [module.register_forward_hook(hook) for module in modules]
 
-    def start(self) -> None:
+    def start(self, editing: bool = True) -> None:
         """Forget the last batch and watch the next forward pass."""
         self._forget()
         self._watching = True
+        self._edited = not editing
 
     def stop(self) -> None:
         """Let go of everything captured."""
@@ -89,13 +91,19 @@ class UnimodalProbe:
             ValueError: The features of the modalities are not recognised in the head's inputs, or
                 the head returns something else than logits.
         """
+        return self.evaluate(autocast, HeadCall.unimodal)
+
+    def evaluate(
+        self, autocast: AbstractContextManager[None], function: Callable[[HeadCall], T]
+    ) -> T | None:
+        """What a function finds in the head's call just seen, as :meth:`logits` its logits."""
         inputs = self._inputs or self._without_graph
         if inputs is None:
             return None
         call = self._call(*inputs)
         self._forget()
         with torch.no_grad(), autocast, self._looking_away():
-            return call.unimodal()
+            return function(call)
 
     def see_encoder(self, modality: str, output: Any) -> None:
         """Keep an encoder's outputs until the head is called."""
@@ -138,7 +146,7 @@ class UnimodalProbe:
             return self.edit(call, output)
 
     def _call(self, leaves: list[Any], spec: TreeSpec) -> HeadCall:
-        layout = self._layouts.get(_shapes(leaves))
+        layout = self._known_layout(leaves)
         if layout is None:
             try:
                 layout = Layout(leaves, self._outputs, self.encoders)
@@ -146,6 +154,17 @@ class UnimodalProbe:
                 raise ValueError(f"`head` cannot be split: {error}. {REMEDY}") from None
             self._layouts[_shapes(leaves)] = layout
         return HeadCall(self.head, leaves, spec, layout, [*self.encoders])
+
+    def _known_layout(self, leaves: Sequence[Any]) -> Layout | None:
+        shapes = _shapes(leaves)
+        known = self._layouts.get(shapes)
+        if known is not None or any(isinstance(x, Tensor) and x.requires_grad for x in leaves):
+            return known
+        # No graph to tell, as in validation: samples are laid out alike in batches of any size.
+        for others, layout in self._layouts.items():
+            if _of_samples(others) == _of_samples(shapes) and layout.is_by_sample(leaves):
+                return layout
+        return None
 
     @contextmanager
     def _looking_away(self) -> Iterator[None]:
@@ -240,6 +259,10 @@ def find_target(batch: Any, target: Target) -> Tensor:
 def _shapes(leaves: Sequence[Any]) -> tuple[Any, ...]:
     """What the layout of the inputs depends on: token sequences differ in length by batch."""
     return tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
+
+
+def _of_samples(shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(None if shape is None else shape[1:] for shape in shapes)
 
 
 def _check_width(head: nn.Linear, features: Any, encoders: Mapping[str, Any]) -> None:
