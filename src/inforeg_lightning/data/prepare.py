@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from inforeg_lightning.data.lists import fetch_lists
 from inforeg_lightning.data.prepare_clip import RECIPES, Recipe
 from inforeg_lightning.data.prepare_merge import merge
 from inforeg_lightning.data.prepare_pool import Job, Pool
@@ -96,6 +97,7 @@ def prepare(
     short_side: int = 256,
     workers: int | None = None,
     timeout: float = 300.0,
+    download: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Prepared:
     """Prepare a raw data set; go on if it was begun, do nothing if it is done.
@@ -114,6 +116,7 @@ def prepare(
         short_side: Larger frames are reduced to this height or width, in pixels; 256 by default.
         workers: Processes; by default one for each core that this process may use.
         timeout: Seconds after which a single clip is given up.
+        download: Fetch the published lists if none are given (``lists.fetch_lists``).
         watch: Called as it gets on.
 
     Returns:
@@ -124,7 +127,7 @@ def prepare(
         StoreError: The store was made or begun from other clips or with other settings, or
             another process is preparing it.
         WorkerError: A worker failed for another reason than a clip.
-        ValueError: An argument is wrong.
+        ValueError: An argument is wrong, or a list cannot be read or fetched.
     """
     started = time.monotonic()
     recipe = _recipe(name, frame_format, short_side)
@@ -132,6 +135,8 @@ def prepare(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     path = Path(store).absolute()
+    if download and train_list is None and test_list is None:
+        train_list, test_list = fetch_lists(name)
     lists = (Path(file) if file else None for file in (train_list, test_list))
     sources = FINDERS[name](Path(root).absolute(), *lists)
     settings = recipe.settings() | {"sources": digest(sources)}

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from inforeg_lightning.data.lists import clip_key
 from inforeg_lightning.data.splits import CREMAD_CLASSES, KINETICS_SOUNDS_CLASSES, read_list
 
 CREMAD_LAYOUT = """\
@@ -100,7 +101,8 @@ def kinetics_sounds_sources(
 ) -> list[Source]:
     """The clips of Kinetics-Sounds, in the order of their names.
 
-    With lists, the clips in them, wherever they lie below ``root``; others are left alone.
+    With lists, the clips in them, wherever they lie below ``root``; others are left alone. A list
+    may call ``<id>_2`` what the file calls ``<id>_000002_000012``, as the published test list does.
     Without, all clips that lie in a folder named as a class.
 
     Args:
@@ -113,8 +115,10 @@ def kinetics_sounds_sources(
         SplitError: A list cannot be read.
     """
     files: dict[str, list[Path]] = {}
+    clips: dict[tuple[str, int], list[Path]] = {}
     for path in sorted(root.rglob("*.mp4")) if root.is_dir() else ():
         files.setdefault(path.stem, []).append(path)
+        clips.setdefault(clip_key(path.stem), []).append(path)
     if not files:
         raise _layout_error("Kinetics-Sounds", KINETICS_SOUNDS_LAYOUT, root, "no .mp4 files")
     halves = _halves(train_list, test_list, KINETICS_SOUNDS_CLASSES)
@@ -125,13 +129,13 @@ def kinetics_sounds_sources(
         wanted = {name: known for name, known in found.items() if known[0] >= 0}
     sources = []
     for name in sorted(wanted):
-        paths = files.get(name, [])
+        paths = files.get(name) or clips.get(clip_key(name), [])
         problem = ""
         if len(paths) != 1:
             problem = "listed, but there is no such .mp4" if not paths else "there more than once"
         path = paths[0] if paths else root / f"{name}.mp4"
         # The id of the video: two clips of one must not be in two splits.
-        group = re.sub(r"_\d{6}_\d{6}$", "", name)
+        group, _ = clip_key(name)
         label, half = wanted[name]
         sources.append(Source(name, label, group, half, path, path, problem))
     return _some_usable(sources, "Kinetics-Sounds", KINETICS_SOUNDS_LAYOUT, root)

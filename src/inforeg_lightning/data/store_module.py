@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from inforeg_lightning.data.in_memory import Batch
+from inforeg_lightning.data.lists import as_stored, fetch_lists
 from inforeg_lightning.data.splits import Split, SplitError, group_split, listed_split, read_list
 from inforeg_lightning.data.store import Store
 from inforeg_lightning.data.store_dataset import (
@@ -50,6 +51,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
         val_share: Share of the training half that is validated on.
         split_seed: Seed of what the lists leave open. Not ``seed``: runs that are compared must
             have the same splits.
+        download: Fetch the published lists if they are needed and neither given nor in the store.
+            Off by default: nothing is fetched that was not asked for.
         crop_on: ``"device"``, or ``"loader"`` for float32 tensors from the worker processes.
 
     Raises:
@@ -78,6 +81,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
         test_share: float = 0.1,
         val_share: float = 0.1,
         split_seed: int = 0,
+        download: bool = False,
         crop_on: str = "device",
     ) -> None:
         super().__init__()
@@ -91,7 +95,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
         self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
         self.split_by, self.lists = split, (train_list, test_list)
         self.test_share, self.val_share, self.split_seed = test_share, val_share, split_seed
-        self.crop_on = crop_on
+        self.download, self.crop_on = download, crop_on
         self.split: Split | None = None
         self.dropped: tuple[str, ...] = ()
         self._store: Store | None = None
@@ -191,16 +195,20 @@ class StoreDataModule(L.LightningDataModule, ABC):
                 store.labels, store.groups, self.test_share, self.val_share, self.split_seed
             )
         train, test = self.lists
+        in_store = any(store.splits.tolist())
+        if train is None and not in_store and self.download:
+            train, test = fetch_lists(self.data)
         if train is not None and test is not None:
+            names = store.names.tolist()
             halves = {
-                half: read_list(path, self.class_names)
+                half: as_stored(read_list(path, self.class_names), names)
                 for half, path in (("train", train), ("test", test))
             }
-        elif not any(store.splits.tolist()):
+        elif not in_store:
             raise SplitError(
                 f"the store {self.path} was prepared without the published lists of {self.title}; "
-                "give data.train_list=FILE data.test_list=FILE, or data.split=group for splits "
-                "that share no actor or source video"
+                "give data.train_list=FILE data.test_list=FILE, or data.download=true on a machine "
+                "with internet, or data.split=group for splits that share no actor or source video"
             )
         else:
             halves = {

@@ -162,6 +162,21 @@ def test_kinetics_sounds_in_folders_named_as_classes(kinetics, tmp_path):
     assert store.splits.tolist() == ["train", "test"]
 
 
+def test_a_list_may_leave_out_padding_and_end_as_the_published_test_list_does(tmp_path):
+    clips = write_kinetics_sounds(tmp_path / "raw", (0, 7), 2)
+    short = [re.sub(r"_0*(\d+)_\d{6}$", r"_\1", clip.name) for clip in clips]
+    assert short[0].endswith("_60")
+    lines = [f"{name},10,{clip.label}\n" for name, clip in zip(short, clips, strict=True)]
+    (tmp_path / "train.txt").write_text("".join(lines[::2]))
+    (tmp_path / "test.txt").write_text("".join(lines[1::2]))
+    lists = (tmp_path / "train.txt", tmp_path / "test.txt")
+    result = prepare("kinetics_sounds", tmp_path / "raw", tmp_path / "store", *lists, workers=1)
+    assert result.rejected == ()
+    store = Store(tmp_path / "store")
+    assert store.names.tolist() == sorted(short)
+    assert store.groups.tolist() == [name[: -len("_60")] for name in sorted(short)]
+
+
 def test_other_settings_or_clips_are_refused(cremad):
     folder, _, _ = cremad
     with pytest.raises(StoreError, match="short_side is 256, expected 300"):
