@@ -1,6 +1,6 @@
 """What a trained model is worth: metrics of a checkpoint, and linear probes of its encoders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from threadpoolctl import threadpool_limits
 
 from inforeg_lightning.models import LateFusionClassifier
 
+_MOST_KEPT = 1000
+
 
 def evaluate(
     model: LateFusionClassifier,
     data: L.LightningDataModule,
     trainer: L.Trainer,
     checkpoint: Path,
+    keep: Path,
 ) -> dict[str, Any]:
     """Validation and test metrics of a checkpoint, and its probes.
 
@@ -29,6 +32,9 @@ def evaluate(
         data: The data it was trained on.
         trainer: A trainer without the method's callback, whose history must not be rolled back.
         checkpoint: The file.
+        keep: Where features of the test set go, for figures: an ``.npz`` file of at most 1,000
+            samples, spread evenly over the test set. Modality -> float16 ``(N, D)``, under
+            ``feature_<modality>``; ``label``, int64 ``(N,)``; ``class_names``, by class.
 
     Returns:
         ``epoch`` (counted from 0) of the checkpoint; ``val`` and ``test``, each metric by its
@@ -43,12 +49,12 @@ def evaluate(
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "val": {name.removeprefix("val/"): value for name, value in val.items()},
         "test": {name.removeprefix("test/"): value for name, value in test.items()},
-        "probe": linear_probes(model, data, trainer.strategy.root_device),
+        "probe": linear_probes(model, data, trainer.strategy.root_device, keep),
     }
 
 
 def linear_probes(
-    model: LateFusionClassifier, data: L.LightningDataModule, device: torch.device
+    model: LateFusionClassifier, data: L.LightningDataModule, device: torch.device, keep: Path
 ) -> dict[str, float]:
     """Test accuracy of a logistic regression on each frozen encoder's training features.
 
@@ -58,6 +64,7 @@ def linear_probes(
     model = model.to(device).eval()
     train, train_label = _features(model, data, data.train_dataloader(), device)
     test, test_label = _features(model, data, data.test_dataloader(), device)
+    _keep(test, test_label, getattr(data, "class_names", range(data.num_classes)), keep)
     accuracies = {}
     # One thread: runs beside each other would fight for cores, and sums keep their order.
     with threadpool_limits(1):
@@ -66,6 +73,22 @@ def linear_probes(
             probe.fit(train[modality], train_label)
             accuracies[modality] = float(probe.score(test[modality], test_label))
     return accuracies
+
+
+def _keep(
+    features: Mapping[str, np.ndarray], label: np.ndarray, class_names: Iterable[Any], path: Path
+) -> None:
+    """Write some of the features; the same samples for every run on these data."""
+    count = min(len(label), _MOST_KEPT)
+    rows = np.linspace(0, len(label) - 1, count).round().astype(int)
+    largest = float(np.finfo(np.float16).max)
+    kept = {
+        f"feature_{m}": values[rows].clip(-largest, largest).astype(np.float16)
+        for m, values in features.items()
+    }
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, label=label[rows], class_names=[*map(str, class_names)], **kept)
+    partial.replace(path)
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
 """One run, one folder: what identifies a run, and how its folder is claimed and filled.
 
-A folder holds ``config.yaml``, ``metrics.csv``, ``history.json``, ``checkpoints/`` and, once the
-run is finished, ``result.json``. A run is identified by what is built from its configuration, so
-that a sweep over a parameter that a method does not have repeats no training.
+A folder holds ``config.yaml``, ``metrics.csv``, ``history.json``, ``features.npz``,
+``checkpoints/`` and, once the run is finished, ``result.json``. A run is identified by what is
+built from its configuration, so that a sweep over a parameter that a method does not have repeats
+no training.
 """
 
 import json
@@ -25,7 +26,14 @@ _WITHOUT_INFLUENCE = (
     ("trainer", "enable_progress_bar"),
     ("trainer", "log_every_n_steps"),
 )
-_OWN_FILES = ("config.yaml", "hparams.yaml", "metrics.csv", "history.json", "result.json")
+_OWN_FILES = (
+    "config.yaml",
+    "hparams.yaml",
+    "metrics.csv",
+    "history.json",
+    "features.npz",
+    "result.json",
+)
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
@@ -43,6 +51,29 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     return built
 
 
+def finished(folder: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of a run where it is finished in this folder already, else ``None``.
+
+    Args:
+        folder: The run folder; it need not exist, and stays as it is.
+        run: ``identity`` of the run.
+
+    Raises:
+        RecipeError: The folder holds a finished run of another configuration.
+    """
+    file = folder / "result.json"
+    if not file.exists():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text())
+    if result["config"] == json.loads(json.dumps(run)):
+        return result
+    raise RecipeError(
+        f"{folder} holds a finished run of another configuration "
+        f"({_difference(result['config'], run)}); give rerun=true to replace it, "
+        "or runs=FOLDER to put this one elsewhere"
+    )
+
+
 def claim(folder: Path, run: Mapping[str, Any], rerun: bool) -> dict[str, Any] | None:
     """Take a folder for a run: empty it of an older run's files, unless that run is this one.
 
@@ -57,16 +88,8 @@ def claim(folder: Path, run: Mapping[str, Any], rerun: bool) -> dict[str, Any] |
     Raises:
         RecipeError: The folder holds a finished run of another configuration.
     """
-    finished = folder / "result.json"
-    if finished.exists() and not rerun:
-        result: dict[str, Any] = json.loads(finished.read_text())
-        if result["config"] == json.loads(json.dumps(run)):
-            return result
-        raise RecipeError(
-            f"{folder} holds a finished run of another configuration "
-            f"({_difference(result['config'], run)}); give rerun=true to replace it, "
-            "or runs=FOLDER to put this one elsewhere"
-        )
+    if not rerun and (result := finished(folder, run)):
+        return result
     for name in _OWN_FILES:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -14,13 +14,16 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from checks import check
+from checks import RecipeError, check
 from evaluation import evaluate
-from run_folder import claim, identity, write_json
+from run_folder import claim, finished, identity, write_json
 
 # Lightning 2.6.6 itself calls what torch 2.14 deprecates; nothing here can avoid it.
 warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
@@ -55,18 +58,23 @@ def run(
 ) -> dict[str, Any]:
     """Train, evaluate and write the run folder, unless the same run is there already.
 
+    With several processes (``trainer.devices`` above 1), every process calls this; the first alone
+    writes, evaluates and returns the result.
+
     Args:
         cfg: The composed configuration.
         place: Where it goes.
         watchers: Callbacks that show progress; by default one printed line an epoch.
 
     Returns:
-        What ``result.json`` holds.
+        What ``result.json`` holds; nothing in a process that is not the first.
 
     Raises:
         RecipeError: The configuration cannot run, or its folder holds another run.
     """
     check(cfg)
+    if rank_zero_only.rank > 0:
+        return _follow(cfg, place)
     if done := claim(place.folder, identity(cfg), cfg.rerun):
         print(f"{place.folder}: this run is there already, nothing to do (rerun=true repeats it)")
         return done
@@ -83,10 +91,39 @@ def run(
     return result
 
 
+def _follow(cfg: DictConfig, place: Place) -> dict[str, Any]:
+    """A further process of a run: it trains, and leaves the folder to the first."""
+    if cfg.rerun or not finished(place.folder, identity(cfg)):
+        _fit(cfg, place, instantiate(cfg.logger, save_dir=place.folder), [])
+    return {}
+
+
 def _train(
     cfg: DictConfig, place: Place, logger: Any, watchers: Sequence[Callback]
 ) -> dict[str, Any]:
     started = time.perf_counter()
+    trainer, model, data, methods = _fit(cfg, place, logger, watchers)
+    fitted = time.perf_counter()
+
+    # Before a checkpoint is loaded, which would take a callback's history back to its epoch.
+    history = [period for method in methods for period in getattr(method, "history", [])]
+    write_json(place.folder / "history.json", history)
+    judge = _judge(cfg, trainer)
+    best, last = (file.best_model_path for file in trainer.checkpoint_callbacks)
+    # The last one last: its features are kept.
+    evaluations = {
+        name: evaluate(model, data, judge, Path(file), place.folder / "features.npz")
+        for name, file in (("best", best), ("last", last))
+    }
+    seconds = {"fit": fitted - started, "total": time.perf_counter() - started}
+    result = _result(cfg, place, trainer.current_epoch, seconds) | evaluations
+    write_json(place.folder / "result.json", result)
+    return result
+
+
+def _fit(
+    cfg: DictConfig, place: Place, logger: Any, watchers: Sequence[Callback]
+) -> tuple[L.Trainer, L.LightningModule, L.LightningDataModule, list[Callback]]:
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -97,21 +134,42 @@ def _train(
         for node in cfg.callbacks.values()
         if isinstance(node, DictConfig) and "_target_" in node
     ]
-    best, last = _checkpoints(place.folder / "checkpoints")
-    trainer = instantiate(cfg.trainer, callbacks=[*methods, *watchers, best, last], logger=logger)
+    checkpoints = _checkpoints(place.folder / "checkpoints")
+    trainer = instantiate(cfg.trainer, callbacks=[*methods, *watchers, *checkpoints], logger=logger)
+    _share_batch(data, trainer)
     trainer.fit(model, datamodule=data)
-    fitted = time.perf_counter()
+    if torch.distributed.is_initialized():
+        # What follows is for one process; metrics would wait for the others.
+        torch.distributed.destroy_process_group()
+    return trainer, model, data, methods
 
-    # Before a checkpoint is loaded, which would take a callback's history back to its epoch.
-    history = [period for method in methods for period in getattr(method, "history", [])]
-    write_json(place.folder / "history.json", history)
-    judge = instantiate(cfg.trainer, logger=False, enable_checkpointing=False)
-    files = {"best": best.best_model_path, "last": last.best_model_path}
-    evaluations = {name: evaluate(model, data, judge, Path(file)) for name, file in files.items()}
-    seconds = {"fit": fitted - started, "total": time.perf_counter() - started}
-    result = _result(cfg, place, trainer.current_epoch, seconds) | evaluations
-    write_json(place.folder / "result.json", result)
-    return result
+
+def _share_batch(data: L.LightningDataModule, trainer: L.Trainer) -> None:
+    """Give each process its part of a batch: a recipe's batch is that of an optimiser step."""
+    processes = trainer.num_devices * trainer.num_nodes
+    if processes == 1:
+        return
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise RecipeError(
+            f"a sweep (-m) trains in one process, and trainer.devices asks for {processes}; train "
+            "one run a command, or let experiments/paper.py do it"
+        )
+    if data.batch_size % processes:
+        raise RecipeError(
+            f"data.batch_size is that of all processes together: {data.batch_size} cannot be "
+            f"shared by {processes} (trainer.devices × trainer.num_nodes)"
+        )
+    data.batch_size //= processes
+
+
+def _judge(cfg: DictConfig, trainer: L.Trainer) -> L.Trainer:
+    """A trainer for evaluation, in one process: shares of a test set would be padded."""
+    alone: dict[str, Any] = {}
+    if trainer.num_devices * trainer.num_nodes > 1:
+        # Its own environment: torchrun's or SLURM's would insist on all processes.
+        alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        alone["plugins"] = LightningEnvironment()
+    return instantiate(cfg.trainer, logger=False, enable_checkpointing=False, **alone)
 
 
 def _checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
