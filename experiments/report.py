@@ -8,9 +8,17 @@ Example::
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
-from inforeg_lightning.report import load_runs, summarise, write_report
+from inforeg_lightning.report import (
+    MorePlots,
+    embedding_plots,
+    load_runs,
+    summarise,
+    sweep_plots,
+    write_report,
+)
 from references import remarks
 
 
@@ -22,6 +30,10 @@ def main() -> int:
         "--out", type=Path, help="where the report goes (default: `report` in the first folder)"
     )
     parser.add_argument("--baseline", default="none", help="method compared with (default: none)")
+    parser.add_argument(
+        "--tsne", action="store_true", help="draw the encoders' features too (seconds a panel)"
+    )
+    parser.add_argument("--sweep", metavar="PARAMETER", help="draw accuracy against beta or K too")
     arguments = parser.parse_args()
     try:
         runs, unreadable = load_runs(arguments.runs)
@@ -36,7 +48,10 @@ def main() -> int:
     command = shlex.join(["python", "experiments/report.py", *sys.argv[1:]])
     summaries = summarise(runs, arguments.baseline)
     above = remarks(summary.experiment for summary in summaries)
-    write_report(summaries, unreadable, out, command, above)
+    more: list[MorePlots] = [embedding_plots] if arguments.tsne else []
+    if arguments.sweep:
+        more.append(partial(sweep_plots, parameter=arguments.sweep))
+    write_report(summaries, unreadable, out, command, above, more)
     print((out / "report.md").read_text())
     print(f"Page: {(out / 'report.html').resolve()}")
     return 0

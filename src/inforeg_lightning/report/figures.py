@@ -115,7 +115,7 @@ def traces(drawn: Drawn) -> Figure:
             style.band(panel, _history(group, "trace", modality), colour)
             panel.set_yscale("log")
             if row == 0:
-                panel.set_title(_wrapped(group.title))
+                panel.set_title(wrapped(group.title))
             if column == 0:
                 panel.set_ylabel(f"{modality} encoder\nTr(F), log scale")
     _label_time(axes, drawn)
@@ -149,7 +149,7 @@ def scores(drawn: Drawn) -> Figure:
     """Score and strength by epoch, a column a method, a line a modality."""
     figure, axes = style.panels(2, len(drawn.groups), share=False)
     for column, group in enumerate(drawn.groups):
-        axes[0, column].set_title(_wrapped(group.title))
+        axes[0, column].set_title(wrapped(group.title))
         for index, modality in enumerate(drawn.modalities):
             colour, dash = _modality_style(index)
             style.band(axes[0, column], _history(group, "score", modality), colour, dash)
@@ -237,7 +237,8 @@ def _modality_style(index: int) -> tuple[str, Any]:
     return style.MODALITY_COLOURS[index % count], style.MODALITY_LINES[index % count]
 
 
-def _wrapped(title: str) -> str:
+def wrapped(title: str) -> str:
+    """A panel's title in lines that fit above it."""
     # What stands in brackets stays together.
     unbroken = re.sub(
         r"\([^)]*\)", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), title

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -31,12 +31,16 @@ _COLUMNS = {
 }
 
 
+MorePlots = Callable[[Summary], Sequence[figures.Plot]]
+
+
 def write_report(
     summaries: Sequence[Summary],
     unreadable: Sequence[Unreadable],
     out: Path,
     command: str = "",
     remarks: Sequence[str] = (),
+    more: Sequence[MorePlots] = (),
 ) -> Path:
     """Write ``report.html``, ``report.md``, ``result.json`` and the figures as SVG and PNG.
 
@@ -46,6 +50,8 @@ def write_report(
         out: Folder to write to; made if missing.
         command: The command that makes this report again.
         remarks: Sentences to set above the tables, as they are.
+        more: What draws further figures of an experiment, which stand before the usual ones:
+            ``embedding_plots``, or ``partial(sweep_plots, parameter="beta")``.
 
     Returns:
         The page.
@@ -53,7 +59,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     body = [
         _head(summaries, unreadable, remarks),
-        *(_section(summary, out) for summary in summaries),
+        *(_section(summary, out, more) for summary in summaries),
     ]
     body.append(_explanations(summaries, command))
     names = ", ".join(summary.experiment for summary in summaries)
@@ -83,7 +89,7 @@ def _head(
     return "\n".join(parts)
 
 
-def _section(summary: Summary, out: Path) -> str:
+def _section(summary: Summary, out: Path, more: Sequence[MorePlots]) -> str:
     parts = [f"<h2>{escape(summary.experiment)}</h2>"]
     parts += [f"<div class=note>{escape(note)}</div>" for note in summary.notes]
     for checkpoint in CHECKPOINTS:
@@ -95,7 +101,8 @@ def _section(summary: Summary, out: Path) -> str:
             f"<p class=quiet>The figures show {len(drawn.groups)} of {len(summary.groups)} "
             "methods: the baseline and those with the best mean validation accuracy.</p>"
         )
-    for plot in figures.plots(summary):
+    extra = [plot for draw in more for plot in draw(summary)]
+    for plot in [*extra, *figures.plots(summary)]:
         with style.style():
             svg = _save(plot.draw(), out / "figures", f"{summary.experiment}_{plot.name}")
         parts.append(

@@ -7,10 +7,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inforeg_lightning.metrics import imbalance
 
 CHECKPOINTS = ("last", "best")
 """The last epoch, and the one with the best validation accuracy."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the encoders made of some samples of the test set, after the last epoch.
+
+    Attributes:
+        values: Modality -> features, ``(N, D)``.
+        label: True class of each sample, ``(N,)``.
+        class_names: Class -> its name.
+    """
+
+    values: Mapping[str, NDArray[Any]]
+    label: NDArray[Any]
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,15 @@ class Run:
         else:
             found = part["test"].get(quantity)
         return None if found is None else float(found)
+
+    def features(self) -> Features | None:
+        """Read the features that the run kept (``features.npz``), or ``None`` without them."""
+        path = self.folder / "features.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as file:
+            values = {m: file[f"feature_{m}"] for m in self.modalities if f"feature_{m}" in file}
+            return Features(values, file["label"], tuple(map(str, file["class_names"])))
 
 
 @dataclass(frozen=True)
