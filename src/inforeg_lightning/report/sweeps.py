@@ -13,6 +13,7 @@ from inforeg_lightning.report.markdown import heading
 from inforeg_lightning.report.summary import Summary
 
 SYMBOLS = {"beta": "β"}
+LEAST_RANGE = 6.0  # points
 
 Curve = list[tuple[float, int]]
 """Values of the parameter, ascending, and the index of each one's group."""
@@ -58,9 +59,17 @@ def sweep(summary: Summary, curves: dict[str, Curve], symbol: str) -> Figure:
             _line(panel, summary, curve, quantity, colours[title])
         panel.set_title("Fused" if quantity == "accuracy" else heading(quantity).capitalize())
         panel.set_xlabel(symbol)
+        _widen(panel)
     axes[0, 0].set_ylabel("test accuracy, %")
     style.legend_below(figure, list(handles.values()), list(handles))
     return figure
+
+
+def _widen(panel: Axes) -> None:
+    """Show at least a few points of accuracy, that noise may not look like a trend."""
+    low, high = panel.get_ylim()
+    lacking = max(0.0, LEAST_RANGE - (high - low)) / 2
+    panel.set_ylim(low - lacking, high + lacking)
 
 
 def _line(panel: Axes, summary: Summary, curve: Curve, quantity: str, colour: str) -> None:
