@@ -16,7 +16,7 @@ from inforeg_lightning.callbacks.scoring import check_classes
 from inforeg_lightning.callbacks.tracker import Step
 from inforeg_lightning.callbacks.unimodal import Target, find_target
 from inforeg_lightning.callbacks.unimodal_loss import UnimodalLossCallback
-from inforeg_lightning.core.blending import Losses, blending_weights, weights_within
+from inforeg_lightning.core.blending import SuperEpochs, weights_within
 from inforeg_lightning.core.graph import attach_loss, redirect
 from inforeg_lightning.core.scores import at_least_float32
 
@@ -33,7 +33,8 @@ class GBlendingCallback(UnimodalLossCallback):
     with :math:`L_m` the cross-entropy of the unimodal logits of m. Over a super-epoch of n epochs,
     :math:`G_k = L^{val}_k(N) - L^{val}_k(N + n)` is the generalisation and :math:`O_k` by how much
     the gap :math:`L^{val}_k - L^{train}_k` has grown. Weights are equal until the first estimate; a
-    :math:`G_k \le 0` gives weight 0, and if none is positive the weights stay.
+    :math:`G_k \le 0` gives weight 0, where other code takes its absolute value and so rewards what
+    has become worse, and if none is positive the weights stay.
 
     **The main difference from the paper**: there, each modality is trained by itself from the
     current weights, to measure its losses; here, the losses are those of the joint run itself.
@@ -80,15 +81,10 @@ class GBlendingCallback(UnimodalLossCallback):
 
     _prefix = "gblending"
 
-    _weights: list[float]
+    _epochs: SuperEpochs
     _applied: list[float]
-    _epochs: int
-    _validated: bool
     _counted: bool
     _train: Tensor | None
-    _train_losses: list[float]
-    _val_losses: list[float]
-    _start: Losses | None
     _records: list[list[list[float]]]
     _fused: Tensor | None
 
@@ -141,7 +137,8 @@ class GBlendingCallback(UnimodalLossCallback):
         """Take the weights of the losses that there are."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         inside = [self._tracker.in_window[m] for m in self.modalities]
-        kept = self._weights if any(inside) else [0.0] * len(self._weights)
+        weights = self._epochs.weights
+        kept = weights if any(inside) else [0.0] * len(weights)
         self._applied = weights_within(kept, [*inside, True])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -194,7 +191,7 @@ class GBlendingCallback(UnimodalLossCallback):
         """Keep the losses of the validation."""
         if self._probe is None or trainer.sanity_checking:
             return
-        zeros = torch.zeros(len(self._weights) + 1, device=pl_module.device)
+        zeros = torch.zeros(len(self.modalities) + 2, device=pl_module.device)
         zeros = zeros.to(_widest(zeros))
         mine = zeros if self._val_sums is None else self._val_sums
         *sums, count = sum_over_processes(trainer, mine).tolist()
@@ -203,8 +200,8 @@ class GBlendingCallback(UnimodalLossCallback):
                 f"`head={self.head!r}` was not called in validation_step, whose losses "
                 "GBlendingCallback measures, or there was no batch. Predict with the head there."
             )
-        self._val_losses = [loss / count for loss in sums]
-        self._val_sums, self._validated = None, True
+        self._epochs.validated([loss / count for loss in sums])
+        self._val_sums = None
 
     def _edit_output(self, call: HeadCall, output: Tensor, target: Tensor) -> Tensor:
         fused = torch.stack(_loss_and_count(_FUSED, output.detach(), target))
@@ -236,20 +233,11 @@ class GBlendingCallback(UnimodalLossCallback):
             return
         *sums, steps = self._train.tolist()
         self._train = None
-        self._epochs += 1
-        if steps:
-            self._train_losses = [loss / steps for loss in sums]
-        if steps and self._validated:
-            now = Losses(self._train_losses, self._val_losses)
-            if self._start is not None and self._epochs >= self.super_epoch:
-                self._weights = blending_weights(self._start, now, self._weights)
-            if self._start is None or self._epochs >= self.super_epoch:
-                self._start, self._epochs = now, 0
-        self._validated = False
+        self._epochs.trained([loss / steps for loss in sums] if steps else None)
 
     def _end_period(self, trainer: L.Trainer) -> Entry:
         entry = super()._end_period(trainer)
-        numbers = [self._applied, self._train_losses, self._val_losses]
+        numbers = [self._applied, self._epochs.train, self._epochs.val]
         self._records.append([list(row) for row in numbers])
         self._record(entry, numbers)
         return entry
@@ -273,15 +261,9 @@ class GBlendingCallback(UnimodalLossCallback):
         self._counted = False
 
     def _begin(self) -> None:
-        number = len(self.modalities) + 1
-        self._weights = [1 / number] * number
-        self._applied = list(self._weights)
+        self._epochs = SuperEpochs(len(self.modalities) + 1, self.super_epoch)
+        self._applied = [*self._epochs.weights]
         self._train = None
-        self._train_losses = []
-        self._val_losses = []
-        self._start = None
-        self._epochs = 0
-        self._validated = False
         self._records = []
 
     def _reset(self) -> None:
@@ -290,23 +272,15 @@ class GBlendingCallback(UnimodalLossCallback):
 
     def _method_state(self, inside: bool) -> dict[str, Any]:
         return {
-            "weights": [*self._weights],
+            "epochs": self._epochs.state_dict(),
             "applied": [*self._applied],
             "train": None if self._train is None else self._train.cpu(),
-            "train_losses": [*self._train_losses],
-            "val_losses": [*self._val_losses],
-            "start": None if self._start is None else [[*self._start.train], [*self._start.val]],
-            "epochs": self._epochs,
-            "validated": self._validated,
             "records": [[[*row] for row in rows] for rows in self._records],
         }
 
     def _load_method_state(self, state: Mapping[str, Any]) -> None:
-        self._weights, self._applied = [*state["weights"]], [*state["applied"]]
-        self._train = state["train"]
-        self._train_losses, self._val_losses = [*state["train_losses"]], [*state["val_losses"]]
-        self._start = None if state["start"] is None else Losses(*state["start"])
-        self._epochs, self._validated = state["epochs"], state["validated"]
+        self._epochs.load_state_dict(state["epochs"])
+        self._applied, self._train = [*state["applied"]], state["train"]
         self._records = [[[*row] for row in rows] for rows in state["records"]]
         for entry, numbers in zip(self.history, self._records, strict=True):
             self._record(entry, numbers)

@@ -1,8 +1,9 @@
 """Weights of joint and unimodal losses (Gradient-Blending, CVPR 2020)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,63 @@ def weights_within(weights: Sequence[float], kept: Sequence[bool]) -> list[float
         left = [float(keep) for keep in kept]
     total = sum(left)
     return [weight / total for weight in left]
+
+
+class SuperEpochs:
+    """The weights, estimated anew at the end of each super-epoch; numbers on the host only.
+
+    Args:
+        losses: How many there are.
+        length: Epochs between two estimates, at least.
+    """
+
+    def __init__(self, losses: int, length: int) -> None:
+        self.length = length
+        self.weights = [1 / losses] * losses
+        self.train: list[float] = []
+        """The losses of the last epoch that has ended; empty before."""
+        self.val: list[float] = []
+        """Those of the last validation."""
+        self._start: Losses | None = None
+        self._epochs = 0
+        self._validated = False
+
+    def validated(self, losses: Sequence[float]) -> None:
+        """Take the losses of a validation."""
+        self.val, self._validated = [*losses], True
+
+    def trained(self, losses: Sequence[float] | None) -> None:
+        """Take the losses of an epoch that has ended, ``None`` if no step of it counts.
+
+        An epoch without a validation or without a step that counts puts an estimate off.
+        """
+        self._epochs += 1
+        if losses is not None:
+            self.train = [*losses]
+            if self._validated:
+                self._estimate(Losses(self.train, self.val))
+        self._validated = False
+
+    def _estimate(self, now: Losses) -> None:
+        if self._start is not None and self._epochs < self.length:
+            return
+        if self._start is not None:
+            self.weights = blending_weights(self._start, now, self.weights)
+        self._start, self._epochs = now, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types only."""
+        return {
+            "weights": [*self.weights],
+            "train": [*self.train],
+            "val": [*self.val],
+            "start": None if self._start is None else [[*self._start.train], [*self._start.val]],
+            "epochs": self._epochs,
+            "validated": self._validated,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.weights, self.train, self.val = ([*state[key]] for key in ("weights", "train", "val"))
+        self._start = None if state["start"] is None else Losses(*state["start"])
+        self._epochs, self._validated = state["epochs"], state["validated"]
