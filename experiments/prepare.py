@@ -7,7 +7,8 @@ Examples, from the repository's root; ``conf/prepare/`` explains the overrides a
     python experiments/prepare.py data=kinetics_sounds data.root=RAW data.store=STORE \
         data.train_list=my_train.txt data.test_list=my_test.txt
 
-It can be ended at any time and goes on where it was when the command is given again.
+It can be ended at any time and goes on where it was when the command is given again. Several
+machines prepare a share each, with ``share=1/16`` to ``share=16/16``; see ``docs/streaming.md``.
 """
 
 import time
@@ -119,7 +120,7 @@ def run(cfg: DictConfig, console: Console) -> None:
     options = {str(key): value for key, value in cfg.data.items()}
     try:
         with Display(cfg.data.name, console) as display:
-            result = prepare(**options, workers=cfg.workers, watch=display.show)
+            result = prepare(**options, workers=cfg.workers, share=cfg.share, watch=display.show)
     except (ValueError, StoreError, WorkerError) as error:
         raise RecipeError(str(error)) from error
     console.print(result.summary(), highlight=False, markup=False, soft_wrap=True)

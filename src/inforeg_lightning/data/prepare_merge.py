@@ -45,7 +45,7 @@ def merge(parts: Sequence[Path], store: Path) -> Tables:
                 _append(part / name, target, start)
             if target.stat().st_size < end:
                 raise StoreError(f"{part / name} is gone: delete {store} and prepare it again")
-    whole = _joined(tables)
+    whole = joined(tables)
     write_tables(store, whole)
     return whole
 
@@ -60,7 +60,8 @@ def _append(source: Path, target: Path, start: int) -> None:
     source.unlink()
 
 
-def _joined(tables: Sequence[Tables]) -> Tables:
+def joined(tables: Sequence[Tables]) -> Tables:
+    """The tables of all parts as one."""
     # A part whose clips were all rejected has no shape.
     shapes = [table.audio_shape for table in tables if table.clips] or [(0, 0)]
     lengths = np.concatenate([np.diff(table.offsets) for table in tables])

@@ -10,7 +10,26 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
+from helpers.raw_media import EMOTIONS, write_cremad
+from inforeg_lightning.data.prepare import PART, prepare
+
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """Three parts of clips, and the store of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("tree")
+    actors = range(1001, 1001 + -(-2 * PART // len(EMOTIONS)) + 1)
+    write_cremad(
+        folder / "raw",
+        actors,
+        sentences=("DFA",),
+        faults={"1002_DFA_ANG_XX": "broken_audio", "1009_DFA_SAD_XX": "truncated"},
+        size=(48, 64),
+    )
+    prepare("cremad", folder / "raw", folder / "store", workers=1)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -8,25 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.raw_media import EMOTIONS, write_cremad
 from inforeg_lightning.data.prepare import PART, prepare
 from inforeg_lightning.data.store import Store, StoreError
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """Three parts of clips, and the store of an uninterrupted run."""
-    folder = tmp_path_factory.mktemp("tree")
-    actors = range(1001, 1001 + -(-2 * PART // len(EMOTIONS)) + 1)
-    write_cremad(
-        folder / "raw",
-        actors,
-        sentences=("DFA",),
-        faults={"1002_DFA_ANG_XX": "broken_audio", "1009_DFA_SAD_XX": "truncated"},
-        size=(48, 64),
-    )
-    prepare("cremad", folder / "raw", folder / "store", workers=1)
-    return folder
 
 
 def contents(store):
