@@ -22,7 +22,7 @@ lint: $(VENV)/.with-dev ## ruff and mypy
 	$(BIN) -m ruff format --check .
 	$(BIN) -m mypy
 
-bench: $(VENV)/.with-experiments ## every benchmark; each prints JSON
+bench: $(VENV)/.with-bench ## every benchmark; each prints JSON
 	@set -e; for file in $(wildcard benchmarks/*.py); do \
 	  echo "$$file"; $(BIN) "$$file" $(ARGS); done
 
@@ -42,4 +42,8 @@ $(VENV)/.with-experiments: pyproject.toml
 
 $(VENV)/.with-dev: $(VENV)/.with-experiments
 	$(BIN) -m pip install --group dev
+	@touch $@
+
+$(VENV)/.with-bench: $(VENV)/.with-experiments
+	$(BIN) -m pip install --group bench
 	@touch $@

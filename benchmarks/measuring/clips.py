@@ -73,20 +73,20 @@ def _sound(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _frames(rng: np.random.Generator, detail: float) -> Iterator[NDArray[np.uint8]]:
     """A still scene, before which an ellipse of another one moves."""
-    scene, face = _scene(rng, SIZE, detail), _scene(rng, (240, 180), detail)
+    still, face = scene(rng, SIZE, detail), scene(rng, (240, 180), detail)
     y, x = np.ogrid[-1:1:240j, -1:1:180j]
     inside = (x**2 + y**2 < 1)[:, :, None]
     phase = rng.uniform(0, 2 * np.pi)
     for number in range(round(SECONDS * FRAME_RATE)):
         angle = phase + 0.15 * number
         top, left = 60 + round(10 * np.sin(angle)), 150 + round(15 * np.cos(0.7 * angle))
-        frame = scene.copy()
+        frame = still.copy()
         part = frame[top : top + 240, left : left + 180]
         part[:] = np.where(inside, face, part)
         yield frame
 
 
-def _scene(rng: np.random.Generator, size: tuple[int, int], detail: float) -> NDArray[np.uint8]:
+def scene(rng: np.random.Generator, size: tuple[int, int], detail: float) -> NDArray[np.uint8]:
     """Noise of wavelengths from the whole frame to two pixels, weaker the shorter they are."""
     levels = torch.full((1, 3, *size), 128.0)
     for wavelength, strength in ((120, 40), (40, 16), (12, 7), (4, 3 * detail), (2, 2 * detail)):

@@ -2,12 +2,15 @@
 
 import ast
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import inforeg_lightning
+from inforeg_lightning.data.shards import Shards
 
 ROOT = Path(inforeg_lightning.__file__).parent
 OURS = {"inforeg_lightning", "typing_extensions"}  # torch itself needs the latter
@@ -76,3 +79,41 @@ def test_without_its_sources_av_digits_names_the_extra(package, monkeypatch, tmp
     hide(monkeypatch, package)
     with pytest.raises(ImportError, match=r"inforeg-lightning\[data\]"):
         AVDigitsDataModule(root=tmp_path).prepare_data()
+
+
+def test_without_webdataset_the_error_names_the_extra(monkeypatch, tmp_path):
+    from inforeg_lightning.data.shards_write import write_shards
+    from inforeg_lightning.data.store import StoreWriter
+
+    with StoreWriter(tmp_path / "store", {}) as writer:
+        writer.add("a", 0, np.zeros((1, 8, 8, 3), np.uint8), np.zeros((2, 2)))
+    hide(monkeypatch, "webdataset")
+    with pytest.raises(ImportError, match=r"inforeg-lightning\[streaming\]"):
+        write_shards(tmp_path / "store", tmp_path / "shards")
+    hide(monkeypatch, "fsspec")
+    with pytest.raises(ImportError, match=r"inforeg-lightning\[streaming\]"):
+        Shards("https://localhost/shards")
+
+
+GLOBAL_STATE = """
+import logging, multiprocessing, signal, sys, warnings
+import lightning.pytorch, torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+
+def state():
+    return (
+        list(warnings.filters), list(logging.root.handlers), logging.root.level,
+        [signal.getsignal(number) for number in signal.valid_signals()],
+        multiprocessing.get_start_method(allow_none=True), torch.get_num_threads(),
+        torch.get_default_dtype(), torch.random.get_rng_state().tolist(), sys.excepthook,
+        torch.utils.data.DataLoader.__iter__, CombinedLoader.__iter__,
+    )
+
+before = state()
+import webdataset
+sys.exit(state() != before)
+"""
+
+
+def test_webdataset_changes_nothing_when_it_is_imported():
+    subprocess.run([sys.executable, "-W", "error", "-c", GLOBAL_STATE], check=True)

@@ -10,30 +10,23 @@ A store is one folder:
 ``audio.bin``     float16 spectrograms (F, T) back to back, all of one shape
 ``rejected.csv``  ``name,reason`` of the clips that could not be used
 ================  ================================================================================
-
-The large files are read with positioned reads instead of a mapping: the page cache is shared
-between processes all the same, a read costs one copy and no page faults, and the memory of a
-worker does not grow by every page that it has seen.
 """
 
-import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from inforeg_lightning.data.clips import Clips
 from inforeg_lightning.data.store_files import (
     FRAME_FORMATS,
     Clip,
     StoreError,
     Tables,
-    decode_jpeg,
     differences,
     encode_frames,
     read_tables,
@@ -43,23 +36,12 @@ from inforeg_lightning.data.store_files import (
 __all__ = ["Store", "StoreError", "StoreWriter"]
 
 
-class Store:
+class Store(Clips):
     """A finished store, for reading; cheap to pickle and to use in worker processes.
 
     Args:
         path: Its folder.
         settings: What it must have been made with; by default anything.
-
-    Attributes:
-        names: Names of the clips, ``(N,)`` strings. Arrays, since lists of Python objects are
-            copied page by page into forked workers as their reference counts change.
-        labels: Class indices, ``(N,)`` int64.
-        groups: Actor or the like of each clip, ``(N,)`` strings; ``""`` for none.
-        splits: ``"train"``, ``"test"`` or ``""``, ``(N,)`` strings.
-        settings: What the store was made with.
-        rejected: Name and reason of each clip that could not be used.
-        frame_format: ``"raw"`` or ``"jpeg"``.
-        audio_shape: ``(F, T)`` of every spectrogram.
 
     Raises:
         StoreError: It is missing, unfinished, damaged or made with other settings.
@@ -69,141 +51,25 @@ class Store:
         # Absolute: a worker may have another working folder.
         self.path = Path(path).absolute()
         tables = read_tables(self.path)
-        self.settings: dict[str, Any] = dict(tables.settings)
-        if settings is not None and (differ := differences(self.settings, settings)):
+        if settings is not None and (differ := differences(tables.settings, settings)):
             raise StoreError(
                 f"the store {self.path} was made with other settings ({differ}): give the same, "
                 "or prepare another store"
             )
-        self.rejected, self.frame_format = tables.rejected, tables.frame_format
-        self.audio_shape = tables.audio_shape
-        clips = tables.clips
-        self.names = np.array([clip.name for clip in clips], dtype=np.str_)
-        self.labels = np.array([clip.label for clip in clips], dtype=np.int64)
-        self.groups = np.array([clip.group for clip in clips], dtype=np.str_)
-        self.splits = np.array([clip.split for clip in clips], dtype=np.str_)
-        self._sizes = np.array([(c.height, c.width) for c in clips], np.int64)
-        self._crcs = np.array([(c.frames_crc32, c.audio_crc32) for c in clips], np.int64)
-        self._first = np.cumsum([0, *(clip.frames for clip in clips)], dtype=np.int64)
+        super().__init__(str(self.path), tables)
         self._offsets = tables.offsets
-        self._files: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def _audio_place(self, i: int) -> tuple[str, int]:
+        height, width = self.audio_shape
+        return "audio.bin", 2 * height * width * i
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Descriptors mean nothing in another process.
-        return self.__dict__ | {"_files": {}}
+    def _frame_place(self, i: int, frame: int) -> tuple[str, int, int]:
+        first = int(self._first[i]) + frame
+        start, end = self._offsets[first : first + 2].tolist()
+        return "frames.bin", start, end
 
-    def __del__(self) -> None:
-        for descriptor in getattr(self, "_files", {}).values():
-            os.close(descriptor)
-
-    def frame_count(self, i: int) -> int:
-        """Number of frames of clip ``i``."""
-        i = self._row(i)
-        return int(self._first[i + 1] - self._first[i])
-
-    def frame_size(self, i: int) -> tuple[int, int]:
-        """Height and width of the frames of clip ``i``, in pixels."""
-        height, width = self._sizes[self._row(i)].tolist()
-        return height, width
-
-    def audio(self, i: int) -> NDArray[np.float16]:
-        """Spectrogram of clip ``i``, float16 ``(F, T)``."""
-        spectrogram = np.empty(self.audio_shape, np.float16)
-        self.read_audio(i, spectrogram)
-        return spectrogram
-
-    def read_audio(self, i: int, into: NDArray[np.float16]) -> None:
-        """Write the spectrogram of clip ``i`` to ``into``, float16 ``(F, T)``."""
-        self._read("audio.bin", into, self._row(i) * into.nbytes)
-
-    def frames(self, i: int, which: Sequence[int]) -> Tensor:
-        """Some frames of a clip.
-
-        Args:
-            i: Number of the clip.
-            which: Numbers of its frames, from 0, in any order.
-
-        Returns:
-            uint8 ``(len(which), 3, H, W)``, RGB, with channels-last strides.
-
-        Raises:
-            IndexError: There is no such clip or frame.
-            StoreError: The stored bytes are damaged.
-        """
-        pixels = np.empty((len(which), *self.frame_size(i), 3), np.uint8)
-        self.read_frames(i, which, pixels)
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-    def read_frames(
-        self,
-        i: int,
-        which: Sequence[int],
-        into: NDArray[np.uint8],
-        stretches: Sequence[tuple[int, int]] | None = None,
-    ) -> None:
-        """Write some frames of a clip, or some rows of each, to memory that is there already.
-
-        Args:
-            i: Number of the clip.
-            which: Numbers of its frames, from 0, in any order.
-            into: uint8 ``(len(which), H or more, W or more, 3)``; frames go to the upper left, and
-                the rest stays as it is.
-            stretches: First row and number of rows wanted of each frame; by default all. Of a JPEG
-                frame there are always all.
-
-        Raises:
-            IndexError: There is no such clip or frame.
-            StoreError: The stored bytes are damaged.
-        """
-        count, first = self.frame_count(i), int(self._first[i])
-        if wrong := [frame for frame in which if not 0 <= frame < count]:
-            raise IndexError(f"{self.names[i]} has frames 0 to {count - 1}, not {wrong[0]}")
-        height, width = self.frame_size(i)
-        for row, frame in enumerate(which):
-            start, end = self._offsets[first + frame : first + frame + 2].tolist()
-            if self.frame_format == "raw":
-                top, rows = stretches[row] if stretches else (0, height)
-                target = into[row, top : top + rows, :width]
-                self._read("frames.bin", target, start + top * width * 3)
-                continue
-            packed = np.empty(end - start, np.uint8)
-            self._read("frames.bin", packed, start)
-            try:
-                into[row, :height, :width] = decode_jpeg(packed.tobytes())
-            except (OSError, ValueError) as error:  # ValueError: of another size
-                where = f"frame {frame} of {self.names[i]}"
-                raise StoreError(f"{self.path}: {where} is damaged: {error}") from error
-
-    def damaged(self) -> list[str]:
-        """Names of the clips whose bytes are not those that were written; reads everything."""
-        found = []
-        for i, name in enumerate(self.names.tolist()):
-            start, end = self._offsets[self._first[i : i + 2]].tolist()
-            packed = np.empty(end - start, np.uint8)
-            self._read("frames.bin", packed, start)
-            sound = self.audio(i).tobytes()
-            if [zlib.crc32(packed.tobytes()), zlib.crc32(sound)] != self._crcs[i].tolist():
-                found.append(name)
-        return found
-
-    def _row(self, i: int) -> int:
-        if not 0 <= i < len(self):
-            raise IndexError(f"the store {self.path} has clips 0 to {len(self) - 1}, not {i}")
-        return int(i)
-
-    def _read(self, file: str, into: NDArray[Any], start: int) -> None:
-        descriptor = self._files.get(file)
-        if descriptor is None:
-            descriptor = self._files[file] = os.open(self.path / file, os.O_RDONLY)
-        whole = into if into.flags.c_contiguous else np.empty(into.shape, into.dtype)
-        # One call reads at most 2 GiB, far more than a clip has.
-        if os.preadv(descriptor, [whole.reshape(-1).view(np.uint8).data], start) != into.nbytes:
-            raise StoreError(f"{self.path / file} ends before byte {start + into.nbytes}")
-        if whole is not into:
-            into[...] = whole
+    def _open(self, file: str) -> Path:
+        return self.path / file
 
 
 class StoreWriter:

@@ -21,8 +21,8 @@ from inforeg_lightning.data.augment import (
     uniforms,
     whole_frames,
 )
+from inforeg_lightning.data.clips import Clips
 from inforeg_lightning.data.in_memory import Batch
-from inforeg_lightning.data.store import Store
 
 FrameChoice = Callable[[int, NDArray[np.float64]], list[int]]
 """Number of frames of a clip and uniform numbers, one a frame wanted -> the frames, ascending."""
@@ -72,7 +72,7 @@ class StoreDataset(Dataset[Batch]):
     Of a raw store only the rows that a box needs are read; the others are zeros.
 
     Args:
-        store: The store.
+        store: The store, or its shards.
         rows: Clips, as rows of the store.
         choose: Which frames of a clip.
         frames: How many frames of a clip.
@@ -87,7 +87,7 @@ class StoreDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        store: Store,
+        store: Clips,
         rows: NDArray[np.int64],
         choose: FrameChoice,
         frames: int = 3,

@@ -137,21 +137,15 @@ def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
     """
     meta = _read_meta(folder)
     try:
-        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-            clips = [
-                Clip(name, int(label), group, split, *map(int, numbers))
-                for name, label, group, split, *numbers in rows
-            ]
-        with (folder / "rejected.csv").open(newline="", encoding="utf-8") as file:
-            rejected = [(name, reason) for name, reason in list(csv.reader(file))[1:]]
+        header, clips = read_index(folder / "index.csv")
+        rejected = read_rejected(folder / "rejected.csv")
         offsets = np.load(folder / "offsets.npy")
         height, width = meta["audio_shape"]
         tables = Tables(
             clips, rejected, offsets, (height, width), meta["frame_format"], meta["settings"]
         )
         found = {
-            "header of index.csv": tuple(header) == Clip._fields,
+            "header of index.csv": header == Clip._fields,
             "index.csv": len(clips) == meta["clips"],
             "rejected.csv": len(rejected) == meta["rejected"],
             "offsets.npy": len(offsets) == 1 + sum(clip.frames for clip in clips),
@@ -167,6 +161,23 @@ def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
     if wrong := [name for name, right in found.items() if not right]:
         raise _damaged(folder, f"{', '.join(wrong)}: not the size that was written")
     return tables
+
+
+def read_index(path: Path) -> tuple[tuple[str, ...], list[Clip]]:
+    """Header and lines of ``index.csv``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    clips = [
+        Clip(name, int(label), group, split, *map(int, numbers))
+        for name, label, group, split, *numbers in rows
+    ]
+    return tuple(header), clips
+
+
+def read_rejected(path: Path) -> list[tuple[str, str]]:
+    """Lines of ``rejected.csv``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [(name, reason) for name, reason in list(csv.reader(file))[1:]]
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

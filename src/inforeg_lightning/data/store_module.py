@@ -12,8 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from inforeg_lightning.data.clips import Clips
 from inforeg_lightning.data.in_memory import Batch
 from inforeg_lightning.data.lists import as_stored, fetch_lists
+from inforeg_lightning.data.shards import Shards, ShardSampler
+from inforeg_lightning.data.shards_mirror import is_url
 from inforeg_lightning.data.splits import Split, SplitError, group_split, listed_split, read_list
 from inforeg_lightning.data.store import Store
 from inforeg_lightning.data.store_dataset import (
@@ -22,7 +25,7 @@ from inforeg_lightning.data.store_dataset import (
     finish,
     middle_frames,
 )
-from inforeg_lightning.data.store_files import StoreError, read_tables
+from inforeg_lightning.data.store_files import StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
     hands over stored bytes and the device makes the pixels (``on_after_batch_transfer``).
 
     Args:
-        store: Folder of the prepared store.
+        store: Folder of the prepared store; or folder or URL of its shards (``write_shards``).
         batch_size: Samples a batch.
         seed: Seed of order, frames and crops; they depend on it and on the epoch alone.
         num_workers: Worker processes of each loader; by default a few, as there are cores.
@@ -54,6 +57,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
         download: Fetch the published lists if they are needed and neither given nor in the store.
             Off by default: nothing is fetched that was not asked for.
         crop_on: ``"device"``, or ``"loader"`` for float32 tensors from the worker processes.
+        cache: Folder for shards that come from a URL; by default in the user's cache folder.
+        cache_gb: Most that shards may take there, in units of 10⁹ bytes; by default no limit.
 
     Raises:
         StoreError: ``setup`` finds no store, or one of another data set.
@@ -83,6 +88,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
         split_seed: int = 0,
         download: bool = False,
         crop_on: str = "device",
+        cache: str | os.PathLike[str] | None = None,
+        cache_gb: float | None = None,
     ) -> None:
         super().__init__()
         if split not in ("published", "group"):
@@ -91,14 +98,15 @@ class StoreDataModule(L.LightningDataModule, ABC):
             raise ValueError(f"crop_on must be 'device' or 'loader', got {crop_on!r}")
         if (train_list is None) != (test_list is None):
             raise ValueError("train_list and test_list must be given both or not at all")
-        self.path, self.batch_size, self.seed = Path(store), batch_size, seed
+        self.path, self.batch_size, self.seed = os.fspath(store), batch_size, seed
+        self.cache, self.cache_gb = cache, cache_gb
         self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
         self.split_by, self.lists = split, (train_list, test_list)
         self.test_share, self.val_share, self.split_seed = test_share, val_share, split_seed
         self.download, self.crop_on = download, crop_on
         self.split: Split | None = None
         self.dropped: tuple[str, ...] = ()
-        self._store: Store | None = None
+        self._store: Clips | None = None
 
     @staticmethod
     @abstractmethod
@@ -119,7 +127,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
 
     def check(self) -> None:
         """Open the store and split it: quick, and finds all that can be wrong before training."""
-        store = _opened(self.path, self.data, self.title)
+        store = self._opened()
         if int(store.labels.max(initial=0)) >= self.num_classes:
             raise StoreError(f"the store {self.path} has classes that {self.title} has not")
         split = self._split(store)
@@ -137,8 +145,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
         if self.dropped:
             few = f"{len(self.dropped)} dropped, fewer than {self.least_frames} frames: "
             table += f"\n{few}{', '.join(self.dropped[:3])}" + ", …" * (len(self.dropped) > 3)
-        if rejected := read_tables(self.path).rejected:
-            table += f"\n{len(rejected)} could not be prepared: {self.path / 'rejected.csv'}"
+        if store.rejected:
+            table += f"\n{len(store.rejected)} could not be prepared: {self.path}/rejected.csv"
         return table
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -169,10 +177,12 @@ class StoreDataModule(L.LightningDataModule, ABC):
             time_first=self.time_first,
             finished=self.crop_on == "loader",
         )
-        sampler = None
-        if train:
-            trainer = self.trainer
-            ranks = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+        sampler: EpochSampler | None = None
+        trainer = self.trainer
+        ranks = (1, 0) if trainer is None else (trainer.world_size, trainer.global_rank)
+        if isinstance(store, Shards):
+            sampler = ShardSampler(dataset, store, self.seed, *ranks, shuffle=train)
+        elif train:
             sampler = EpochSampler(dataset, self.seed, *ranks)
         return DataLoader(
             dataset,
@@ -184,12 +194,30 @@ class StoreDataModule(L.LightningDataModule, ABC):
             collate_fn=_as_is,
         )
 
-    def _ready(self) -> tuple[Store, Split]:
+    def _opened(self) -> Clips:
+        store: Clips
+        if is_url(self.path) or (Path(self.path) / "shards.json").exists():
+            store = Shards(self.path, self.cache, self.cache_gb)
+        elif (Path(self.path) / "store.json").exists():
+            store = Store(self.path)
+        else:
+            raise StoreError(
+                f"{self.title} has no prepared store at {self.path}; make it, once, from the raw "
+                f"clips in RAW: {prepare_command(self.data, self.path)}"
+            )
+        if store.settings.get("data", self.data) != self.data:
+            raise StoreError(
+                f"the store {self.path} is of {store.settings['data']}, not of {self.title}; "
+                f"prepare another: {prepare_command(self.data, 'STORE')}"
+            )
+        return store
+
+    def _ready(self) -> tuple[Clips, Split]:
         if self._store is None or self.split is None:
             raise RuntimeError(f"{self.title} is not loaded; call setup() first (a Trainer does)")
         return self._store, self.split
 
-    def _split(self, store: Store) -> Split:
+    def _split(self, store: Clips) -> Split:
         if self.split_by == "group":
             return group_split(
                 store.labels, store.groups, self.test_share, self.val_share, self.split_seed
@@ -236,28 +264,13 @@ class StoreDataModule(L.LightningDataModule, ABC):
                 self.title,
                 lost,
                 len(self.dropped),
-                self.path / "rejected.csv",
+                f"{self.path}/rejected.csv",
             )
 
 
 def prepare_command(data: str, store: Path | str) -> str:
     """The command that makes a store."""
     return f"python experiments/prepare.py data={data} data.root=RAW data.store={store}"
-
-
-def _opened(path: Path, data: str, title: str) -> Store:
-    if not (path / "store.json").exists():
-        raise StoreError(
-            f"{title} has no prepared store at {path}; make it, once, from the raw clips in RAW: "
-            f"{prepare_command(data, path)}"
-        )
-    store = Store(path)
-    if store.settings.get("data", data) != data:
-        raise StoreError(
-            f"the store {path} is of {store.settings['data']}, not of {title}; "
-            f"prepare another: {prepare_command(data, 'STORE')}"
-        )
-    return store
 
 
 def _as_is(batch: Any) -> Any:

@@ -94,6 +94,29 @@ def test_cremad_trains_by_its_recipe_and_is_reported(cremad, tmp_path, capsys):
     assert (tmp_path / "runs/report/report.html").exists()
 
 
+def test_cremad_trains_from_shards(cremad, tmp_path):
+    program, shards = ROOT / "experiments/shard.py", tmp_path / "shards"
+    command = [sys.executable, program, f"store={cremad}", f"out={shards}", "shard_mb=0.2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    count = len(list(shards.glob("*.tar")))
+    assert count > 2
+    assert f"{shards}: {len(ACTORS) * len(EMOTIONS) - 2} clips in {count} shards" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shards"]
+    split = ("data.split=group", "+data.test_share=0.25", "+data.val_share=0.33")
+    result = train(tmp_path / "run", "experiment=cremad", f"data.store={shards}", *split)
+    assert set(result["last"]["probe"]) == {"audio", "video"}
+    for arguments, message in (
+        (["store=nothing", f"out={tmp_path / 'new'}"], "no prepared store in"),
+        ([f"store={cremad}"], "out must be given, as out=FOLDER"),
+    ):
+        done = subprocess.run(
+            [sys.executable, program, *arguments], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_kinetics_sounds_trains_by_its_recipe(kinetics, tmp_path):
     result = train(tmp_path / "run", "experiment=kinetics_sounds", f"data.store={kinetics}")
     assert result["epochs"] == 1
