@@ -50,7 +50,7 @@ def run_pair(program: str, folder: Path) -> list[dict]:
                 )
             )
     try:
-        codes = [process.wait(timeout=180) for process in processes]
+        codes = [process.wait(timeout=400) for process in processes]
     finally:
         for process in processes:
             process.kill()
