@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from helpers.methods import METHODS, Method
-from helpers.modules import CLASSES, Late, encoder_paths, make_batches
+from helpers.modules import CLASSES, Late, encoder_paths, give_validation, make_batches
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks.method import MethodCallback
@@ -116,6 +116,7 @@ def train(
         use_distributed_sampler=False,
         **{"max_epochs": EPOCHS} | settings,
     )
+    give_validation(module, [method])
     trainer.fit(module, ckpt_path=ckpt_path)
     return {"weights": module.epoch_weights, "history": method.history, "trainer": trainer}
 

@@ -10,6 +10,7 @@ from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    GBlendingCallback,
     GreedyCallback,
     MMParetoCallback,
     MSLRCallback,
@@ -33,6 +34,8 @@ class Method:
             micro-batch: accumulation is then not the large batch.
         acts_before_the_loss: Edits or adds to the loss in the forward pass: before it can tell
             that the loss is infinite.
+        by_validation: Weights all losses by what validations say: more of them change it, and so
+            does a modality that leaves its window for the others.
         one_optimizer: Refuses several.
     """
 
@@ -42,6 +45,7 @@ class Method:
     draws: bool = False
     from_micro_batches: bool = False
     acts_before_the_loss: bool = False
+    by_validation: bool = False
     one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
@@ -89,6 +93,7 @@ METHODS = [
     Method(MSLRCallback, by_modality=("rates",)),
     Method(AGMCallback, from_micro_batches=True),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
+    Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
 ]
 

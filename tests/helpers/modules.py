@@ -1,11 +1,13 @@
 """Small multimodal LightningModules that know nothing of the callback."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from inforeg_lightning.callbacks import GBlendingCallback
 
 WIDTHS = {"audio": (6, 5), "video": (7, 4), "text": (3, 3)}
 """Modality -> (input width, feature width): all different, so that a mix-up cannot go unseen."""
@@ -83,6 +85,22 @@ class Late(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.epoch_weights.append(snapshot(self))
+
+
+def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
+    """Let a module validate on its first batch if a callback cannot do without."""
+    if any(isinstance(callback, GBlendingCallback) for callback in callbacks):
+
+        def validation_step(batch: Mapping[str, Tensor], batch_idx: int) -> None:
+            module(batch)
+
+        module.validation_step = validation_step  # type: ignore[method-assign]
+        batches = module.batches[:1]
+        # Else a loader's iterator draws a seed from torch's generator.
+        own = torch.Generator()
+        module.val_dataloader = lambda: torch.utils.data.DataLoader(
+            batches, batch_size=None, generator=own
+        )
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.modules import give_validation
 from helpers.trainers import quiet_trainer
 
 EPOCHS, BATCHES = 3, 4
@@ -81,6 +82,7 @@ def reads(module, *callbacks, **settings):
     """What each step of a training reads, but the very first: there the head's inputs are told."""
     counter = Counter()
     every = [counter.first, *callbacks, counter.last]
+    give_validation(module, callbacks)
     quiet_trainer(callbacks=every, max_epochs=EPOCHS, **settings).fit(module)
     assert len(counter.steps) == EPOCHS * BATCHES
     return counter.steps[1:]

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
-from helpers.modules import Late, encoder_paths, snapshot
+from helpers.modules import Late, encoder_paths, give_validation, snapshot
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
 
@@ -29,6 +30,8 @@ def fit(
 ) -> dict[str, Any]:
     callbacks = [*([] if callback is None else [callback]), *others]
     trainer = quiet_trainer(**{"callbacks": callbacks, "max_epochs": EPOCHS} | settings)
+    if not is_overridden("validation_step", module):
+        give_validation(module, trainer.callbacks)
     trainer.fit(module if compiled is None else compiled, ckpt_path=ckpt_path)
     history = None if callback is None else callback.history
     return {"weights": module.epoch_weights, "history": history, "trainer": trainer}
