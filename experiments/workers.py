@@ -69,7 +69,8 @@ class _Crew:
 
     def hire(self) -> None:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_work, args=(theirs, self.log), daemon=True)
+        # Not a daemon, which may have no children: a run may load its data in processes of its own.
+        process = self.context.Process(target=_work, args=(theirs, self.log))
         process.start()
         theirs.close()
         self.processes.append(process)
