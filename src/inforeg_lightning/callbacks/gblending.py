@@ -12,7 +12,7 @@ from inforeg_lightning.callbacks.base import forward_context, sum_over_processes
 from inforeg_lightning.callbacks.head import HeadCall
 from inforeg_lightning.callbacks.history import Entry
 from inforeg_lightning.callbacks.method import WindowArgument
-from inforeg_lightning.callbacks.scoring import check_classes
+from inforeg_lightning.callbacks.scoring import check_classes, sum_dtype
 from inforeg_lightning.callbacks.tracker import Step
 from inforeg_lightning.callbacks.unimodal import Target, find_target
 from inforeg_lightning.callbacks.unimodal_loss import UnimodalLossCallback
@@ -183,7 +183,7 @@ class GBlendingCallback(UnimodalLossCallback):
         if logits is not None:
             losses = [_loss_and_count(m, logits[m], target)[0] for m in (*self.modalities, _FUSED)]
             count = _loss_and_count(_FUSED, logits[_FUSED], target)[1]
-            sums = torch.stack([*losses, count]).to(_widest(count))
+            sums = torch.stack([*losses, count]).to(sum_dtype(count.device))
             self._val_sums = sums if self._val_sums is None else self._val_sums + sums
         self._probe.stop()
 
@@ -192,7 +192,7 @@ class GBlendingCallback(UnimodalLossCallback):
         if self._probe is None or trainer.sanity_checking:
             return
         zeros = torch.zeros(len(self.modalities) + 2, device=pl_module.device)
-        zeros = zeros.to(_widest(zeros))
+        zeros = zeros.to(sum_dtype(zeros.device))
         mine = zeros if self._val_sums is None else self._val_sums
         *sums, count = sum_over_processes(trainer, mine).tolist()
         if count == 0:
@@ -220,7 +220,9 @@ class GBlendingCallback(UnimodalLossCallback):
             assert self._trainer is not None
             self._counted = True
             mine = step.scores.new_zeros(2) if self._fused is None else self._fused
-            loss, count = sum_over_processes(self._trainer, mine.to(_widest(mine))).unbind()
+            loss, count = sum_over_processes(
+                self._trainer, mine.to(sum_dtype(mine.device))
+            ).unbind()
             row = torch.cat([-step.scores.to(loss.dtype), torch.stack([loss / count])])
             row = torch.cat([row, torch.ones_like(row[:1])])
             row = torch.where(step.finite & torch.isfinite(row).all(), row, 0.0)
@@ -291,8 +293,3 @@ def _loss_and_count(modality: str, logits: Tensor, target: Tensor) -> tuple[Tens
     check_classes(modality, logits, target)
     loss = F.cross_entropy(at_least_float32(logits), target.long(), reduction="sum")
     return loss, (target != -100).sum().to(loss.dtype)
-
-
-def _widest(tensor: Tensor) -> torch.dtype:
-    # MPS has nothing wider.
-    return torch.float32 if tensor.device.type == "mps" else torch.float64

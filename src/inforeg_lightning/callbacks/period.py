@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inforeg_lightning.callbacks.scoring import sum_dtype
+
 
 class Period:
     """Sums over the steps of a period, by quantity and modality.
@@ -38,8 +40,7 @@ class Period:
             had_gradient: By modality, whether its encoder had a gradient.
             finite: Whether the step is finite, shape ``()``, bool.
         """
-        # Half a billion steps of float32 sums would still do; MPS has nothing better.
-        dtype = torch.float32 if finite.device.type == "mps" else torch.float64
+        dtype = sum_dtype(finite.device)
         ones = torch.ones(len(had_gradient), dtype=dtype, device=finite.device)
         # Not made from a list: that copy would make the host wait for the device.
         one, zero = ones[0], torch.zeros_like(ones[0])

@@ -12,6 +12,7 @@ from inforeg_lightning.callbacks.base import sum_over_processes
 from inforeg_lightning.callbacks.head import HeadCall
 from inforeg_lightning.callbacks.history import Entry
 from inforeg_lightning.callbacks.method import MethodCallback, WindowArgument
+from inforeg_lightning.callbacks.scoring import sum_dtype
 from inforeg_lightning.callbacks.tracker import Step
 from inforeg_lightning.callbacks.unimodal import Target
 from inforeg_lightning.core.graph import attach_loss
@@ -138,7 +139,7 @@ class PMRCallback(MethodCallback):
             return
         sums = self._measured
         if sums is None:  # another process may have had a call of the head
-            sums = loss.new_zeros(2 * len(self.modalities) + 1, dtype=_sum_dtype(loss.device))
+            sums = loss.new_zeros(2 * len(self.modalities) + 1, dtype=sum_dtype(loss.device))
         infinite = (~torch.isfinite(loss.detach()).all()).to(sums.dtype).reshape(1)
         total = sum_over_processes(trainer, torch.cat([sums, infinite]))
         weights, self._weights, self._measured = self._weights, None, None
@@ -170,7 +171,7 @@ class PMRCallback(MethodCallback):
         if self._prototypes is None or self._known is None:
             return output
         has_prototype = self._known[target.clamp(min=0)] & (target >= 0)
-        samples = has_prototype.sum().to(_sum_dtype(output.device))
+        samples = has_prototype.sum().to(sum_dtype(output.device))
         widths = [z.shape[1] for z in features.values()]
         strengths, losses, entropies = [], [], []
         by_modality = torch.split(self._prototypes, widths, dim=1)
@@ -297,8 +298,3 @@ class PMRCallback(MethodCallback):
     def _load_method_state(self, state: Mapping[str, Any]) -> None:
         self._prototypes, self._known = state["prototypes"], state["known"]
         self._totals, self._is_loaded = state["totals"], True
-
-
-def _sum_dtype(device: torch.device) -> torch.dtype:
-    # The same on all processes, whatever their batches; MPS has no float64.
-    return torch.float32 if device.type == "mps" else torch.float64

@@ -120,3 +120,11 @@ def check_classes(modality: str, logits: Tensor, target: Tensor) -> None:
             "or more classes and integer (B,). Pass a callable `(logits, target) -> per-sample "
             "score` as `score=` for other tasks."
         )
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """In what sums over many batches are kept: the same on all processes, whatever they train in.
+
+    Half a billion steps of float32 sums would still do; MPS has nothing better.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -21,14 +21,13 @@ from typing import Any
 
 from inforeg_lightning.data.lists import fetch_lists
 from inforeg_lightning.data.prepare_clip import RECIPES, Recipe
-from inforeg_lightning.data.prepare_merge import joined, merge
+from inforeg_lightning.data.prepare_merge import check_same, joined, merge
 from inforeg_lightning.data.prepare_pool import Job, Pool
 from inforeg_lightning.data.prepare_sources import FINDERS, digest
 from inforeg_lightning.data.store_files import (
     FRAME_FORMATS,
     StoreError,
     Tables,
-    differences,
     read_tables,
 )
 
@@ -156,7 +155,7 @@ def prepare(
     with _locked(path, shared=share is not None):
         if (path / "store.json").exists():
             tables = read_tables(path)
-            _check_same(path, tables.settings, settings)
+            check_same(path, tables.settings, settings)
             shutil.rmtree(path / "parts", ignore_errors=True)
             return _prepared(path, tables, 0.0)
         (path / "parts").mkdir(exist_ok=True)
@@ -267,22 +266,8 @@ def _finished(store: Path, jobs: Sequence[Job], settings: Mapping[str, Any]) -> 
             strangers.append(folder)
     # One part of the other shares, or of another tree, tells as much as thousands.
     for folder in (*done, *strangers[:1]):
-        _check_same(store, read_tables(folder, partly_moved=True).settings, settings)
+        check_same(store, read_tables(folder, partly_moved=True).settings, settings)
     return done
-
-
-def _check_same(store: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    found, expected = dict(found), dict(expected)
-    # A digest says nothing to a reader.
-    same_sources = found.pop("sources", None) == expected.pop("sources")
-    differ = [] if same_sources else ["the clips or the lists are not the same"]
-    if words := differences(found, expected):
-        differ.append(words)
-    if differ:
-        raise StoreError(
-            f"{store} was prepared, or begun, with other settings ({'; '.join(differ)}): "
-            "delete it, or give another folder"
-        )
 
 
 def _prepared_share(store: Path, jobs: Sequence[Job], seconds: float, share: str) -> Prepared:

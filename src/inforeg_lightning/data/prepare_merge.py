@@ -2,14 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from inforeg_lightning.data.store_files import (
     StoreError,
     Tables,
+    differences,
     read_tables,
     write_tables,
 )
@@ -73,3 +75,18 @@ def joined(tables: Sequence[Tables]) -> Tables:
         frame_format=tables[0].frame_format,
         settings=tables[0].settings,
     )
+
+
+def check_same(store: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse to go on with a store that was prepared, or begun, otherwise."""
+    found, expected = dict(found), dict(expected)
+    # A digest says nothing to a reader.
+    same_sources = found.pop("sources", None) == expected.pop("sources")
+    differ = [] if same_sources else ["the clips or the lists are not the same"]
+    if words := differences(found, expected):
+        differ.append(words)
+    if differ:
+        raise StoreError(
+            f"{store} was prepared, or begun, with other settings ({'; '.join(differ)}): "
+            "delete it, or give another folder"
+        )
