@@ -15,7 +15,7 @@ demo: $(VENV)/.with-experiments ## joint training beside InfoReg: under 5 minute
 	$(BIN) experiments/demo.py $(ARGS)
 
 test: $(VENV)/.with-dev ## all tests but the slow ones
-	$(BIN) -m pytest -m "not slow" $(ARGS)
+	$(BIN) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
 lint: $(VENV)/.with-dev ## ruff and mypy
 	$(BIN) -m ruff check .

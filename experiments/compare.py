@@ -51,11 +51,12 @@ def main() -> int:
         runs |= _train(wanted, arguments)
     best = _best(runs, searched)
     runs |= _train([run.with_seed(s) for run in best.values() for s in arguments.seeds], arguments)
+    if any(runs.values()):
+        command = shlex.join(["python", "experiments/compare.py", *sys.argv[1:]])
+        path = write(arguments.runs / "comparison.json", runs, best, command)
+        print(table(runs, best, [*LOSSES]))
+        print(f"Every seed is in {path}.")
     missing = [run for run, result in runs.items() if not result]
-    command = shlex.join(["python", "experiments/compare.py", *sys.argv[1:]])
-    path = write(arguments.runs / "comparison.json", runs, best, command)
-    print(table(runs, best, [*LOSSES]))
-    print(f"Every seed is in {path}.")
     for run in missing:
         log = arguments.runs / "compare.log"
         print(f"failed: {' '.join(run.overrides)}, {run.losses} (see {log})")

@@ -128,6 +128,8 @@ def train_one(overrides: Sequence[str], watchers: Sequence[Any] | None = None) -
 
 def _work(connection: Connection, log: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    # A spawned process would spawn its loaders too, each of which would import torch once more.
+    multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, sys.stdout.fileno())
