@@ -152,9 +152,18 @@ def test_demo_names_a_failing_run_and_goes_on(start, tmp_path):
     assert (folder / "seed=1" / "result.json").exists()
 
 
+@pytest.fixture
+def _heeding_interrupts():
+    # A shell ignores SIGINT for what it puts in the background, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     "how", ["SIGINT", "SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow)]
 )
+@pytest.mark.usefixtures("_heeding_interrupts")
 def test_workers_end_with_the_demo(tmp_path, how):
     command = [sys.executable, str(DEMO), "experiment=synthetic", "trainer.max_epochs=5000"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "INFOREG_TEST": str(tmp_path)}
