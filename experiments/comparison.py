@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from inforeg_lightning.metrics import imbalance
 from inforeg_lightning.report.statistics import mean_interval, paired_difference
 from run_folder import write_json
 
@@ -50,7 +51,7 @@ def read(folder: Path) -> dict[str, Any]:
 def metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """What is compared of a run, at its last epoch, as fractions of the test set.
 
-    ``imbalance`` is by how much the best head is ahead of the worst.
+    ``imbalance`` is that of the heads.
     """
     last = result["last"]
     heads = {m: last["test"][f"accuracy_{m}"] for m in result["modalities"]}
@@ -58,7 +59,7 @@ def metrics(result: Mapping[str, Any]) -> dict[str, float]:
         {"fused": last["test"]["accuracy"]}
         | {f"{m}, head": value for m, value in heads.items()}
         | {f"{m}, probe": last["probe"][m] for m in result["modalities"]}
-        | {"imbalance": max(heads.values()) - min(heads.values())}
+        | {"imbalance": imbalance(heads)}
     )
 
 
