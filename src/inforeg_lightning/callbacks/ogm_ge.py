@@ -22,7 +22,7 @@ class OGMGECallback(OGMCallback):
     before it is scaled (Eq. 12): as in the authors' code, that of the elements of each parameter's
     gradient, for all modalities whether or not they are scaled.
 
-    No extra pass; a copy of one encoder's gradients while they are edited.
+    No extra pass; two copies of one encoder's gradients while they are edited.
 
     The noise is the same on all processes, is drawn from a generator of its own, seeded anew for
     each step from ``torch.initial_seed()`` at the start of training, and so goes on after a resume
