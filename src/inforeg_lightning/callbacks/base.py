@@ -1,298 +1,344 @@
-"""What the methods share: finding encoders and head, and a score of each modality every step."""
+"""The hooks that every callback has: each forwards to the engine, and that to the method."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-import lightning.pytorch as L
-from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
-from inforeg_lightning.callbacks.checks import (
-    check_encoders,
-    check_optimizers,
-    check_parameters,
+from inforeg_lightning.callbacks._framework import (
+    Callback,
+    LightningModule,
+    Trainer,
+    TrainerProcesses,
     check_strategy,
-    resolve,
+    forward_context,
+    planned_periods,
+    rank_zero_info,
+    scaler_of,
+    scales_of,
+    will_unfreeze,
 )
-from inforeg_lightning.callbacks.head import HeadCall
-from inforeg_lightning.callbacks.scoring import StepScores
-from inforeg_lightning.callbacks.unimodal import (
-    OutputEdit,
-    Target,
-    UnimodalProbe,
-    find_target,
+from inforeg_lightning.callbacks._mailbox import Mailbox
+from inforeg_lightning.engine.book.history import Entry, flatten
+from inforeg_lightning.engine.checks import check_optimizers, shown
+from inforeg_lightning.engine.engine import Engine
+from inforeg_lightning.engine.method import Method
+from inforeg_lightning.engine.probe.target import Present, Target, find_present, find_target
+from inforeg_lightning.engine.summary import (
+    describe_end,
+    describe_start,
+    history_frame,
+    plot_history,
+    warn_of_idle_window,
 )
-from inforeg_lightning.core.scores import ScoreFunction, log_probability, probability
-
-_SCORES: dict[str, ScoreFunction] = {"log_prob": log_probability, "prob": probability}
 
 
-class UnimodalCallback(L.Callback):
-    """Base of the methods that compare modalities by their unimodal logits.
+class MethodCallback(Callback):
+    """Base of the callbacks: an engine runs a method, and the Trainer's hooks call the engine.
 
     Args:
+        method: What is measured and done.
         encoders: Modality -> attribute path, or several, of its encoder in the LightningModule.
         head: Attribute path of the fusion head; ``None`` if ``training_step`` calls
-            :func:`report_unimodal`.
-        target: Where the class indices stand in the batch: a key, an index or a callable; ``None``
-            for the key ``"label"`` of a mapping or the last element of a sequence.
-        score: ``"log_prob"``, ``"prob"`` or a callable ``(logits, target) -> per-sample score``.
+            :func:`~inforeg_lightning.report_unimodal`.
+        target: Where the target stands in the batch.
+        present: Where it stands which samples have which modality.
+        ignore_index: The target that counts nowhere.
+        period: ``"epoch"`` or a number of optimiser steps.
+        combine: Whether another method may act on the same Trainer.
 
     Raises:
-        ValueError: Fewer than two modalities, or an unknown score.
+        ValueError: An argument is out of range.
         TypeError: An argument is of another kind than described.
     """
 
-    _needs_scores: ClassVar[bool] = True
-    """Whether training without unimodal logits is an error."""
-    _edits_head: ClassVar[bool] = False
-    """Whether :meth:`_edit_output` is overridden; such a method needs ``head``."""
-
-    _batch_target: Tensor | None
-    _reported: list[tuple[Mapping[str, Tensor], Tensor]]
-    _stepped: bool
-
     def __init__(
         self,
+        method: Method,
         encoders: Mapping[str, str | Sequence[str]],
-        head: str | None = None,
-        target: Target = None,
-        score: str | ScoreFunction = "log_prob",
+        head: str | None,
+        *,
+        target: Target,
+        present: Present,
+        ignore_index: float,
+        period: int | str,
+        combine: bool,
     ) -> None:
-        self.encoders = check_encoders(encoders)
-        self.modalities = tuple(self.encoders)
-        if head is not None and not isinstance(head, str):
-            raise TypeError(f"`head` must be an attribute path or None, but is {head!r}")
-        if not (target is None or callable(target) or isinstance(target, str | int)):
-            raise TypeError(f"`target` must be a key, an index or a callable, but is {target!r}")
-        if not callable(score) and score not in _SCORES:
-            raise ValueError(f"`score` must be a callable or one of {[*_SCORES]}, but is {score!r}")
-        if head is None and self._edits_head:
-            raise ValueError(
-                f"{type(self).__name__} needs `head`, the attribute path of the module that makes "
-                "the logits: it edits what is passed back through it."
-            )
-        self.head = head
+        for argument, value in (("target", target), ("present", present)):
+            if not (value is None or callable(value) or hasattr(value, "__index__")):
+                if not isinstance(value, str):
+                    raise TypeError(
+                        f"`{argument}` must be a key, an index or a callable, but is {shown(value)}"
+                    )
+        self.engine = Engine(method, encoders, head, ignore_index, period, type(self).__name__)
         self.target = target
-        self.score = score
-        self._scores = StepScores(
-            self.modalities,
-            score if callable(score) else _SCORES[score],
-            takes_classes=not callable(score),
-            required=self._needs_scores,
-        )
-        self._probe: UnimodalProbe | None = None
-        self._modules: dict[str, list[nn.Module]] = {}
+        self.present = present
+        self.combine = combine
         self._fitting = True
-        self._forget_batch()
+        self._epoch_is_trained = False
+        self._announced = False
+        self._mailbox = Mailbox()
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Resolve the paths and register the hooks; later is too late for a compiled module."""
+    @property
+    def method(self) -> Method:
+        """What is measured and done."""
+        return self.engine.method
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Their names, in the order of ``encoders``."""
+        return self.engine.modalities
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One plain dict per period that has ended; see the class."""
+        found = self._mailbox.collect()
+        if found is not None:
+            self.engine.tracker.history = found
+        return self.engine.tracker.history
+
+    def plot(self, quantity: str = "trace") -> Any:
+        """The figure of the README: a quantity per modality and period, windows shaded.
+
+        Args:
+            quantity: Of the history.
+
+        Returns:
+            A ``matplotlib.figure.Figure``.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: The history is empty, or has no such quantity.
+        """
+        return plot_history(self.history, self.modalities, quantity)
+
+    def frame(self) -> Any:
+        """The history as a tidy ``pandas.DataFrame``: a row per period and modality.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return history_frame(self.history)
+
+    def __repr__(self) -> str:
+        """The method and the paths."""
+        paths = {m: p[0] if len(p) == 1 else [*p] for m, p in self.engine.paths.items()}
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.method.settings.items())
+        head = self.engine.head_path
+        return f"{type(self).__name__}({paths}, head={head!r}, {inside})"
+
+    # Before training
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the Trainer; begin afresh unless it goes on."""
         self._fitting = stage == "fit"
         if not self._fitting:
             return
         check_strategy(trainer)
-        self._close_probe()
-        self._scores.ever_scored = False
-        try:
-            self._find_modules(trainer, pl_module)
-        except ValueError:
-            # Modules made in `configure_model` do not exist yet: they are looked for again below.
-            if not is_overridden("configure_model", pl_module):
-                raise
-            self._modules = {}
+        self._check_alone(trainer)
+        if self.method.needs_validation and not trainer.enable_validation:
+            raise ValueError(
+                f"{type(self).__name__} weights losses by how they generalise, but there is no "
+                "validation. Give the module a validation_step and the Trainer a validation loader "
+                "and limit_val_batches > 0."
+            )
+        if trainer.global_step == 0:
+            self.engine.reset()
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Find modules that ``configure_model`` has made or replaced; check the optimisers."""
-        check_optimizers(trainer)
-        if is_overridden("configure_model", pl_module):
-            self._close_probe()
-            self._find_modules(trainer, pl_module)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the modules: those of ``setup`` and ``configure_model`` exist by now."""
+        check_optimizers(trainer.optimizers, scaler_of(trainer) is not None)
+        self.method.check(pl_module, trainer.optimizers)
+        self._find(trainer, pl_module)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the hooks."""
-        if stage == "fit":
-            self._close_probe()
-        self._fitting = True
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the encoders, now on their device, and go on where a checkpoint stopped."""
+        self._find(trainer, pl_module)
+        self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
+        tracker = self.engine.tracker
+        self._announced = False
+        if trainer.global_step > 0 and not tracker.history and tracker.sums is None:
+            tracker.warn_once(
+                "checkpoint",
+                "found no state of its own in the checkpoint. Training goes on from step "
+                f"{trainer.global_step}, and the callback counts its periods from here.",
+            )
+        warn_of_idle_window(self.engine, planned_periods(trainer, self.engine.period))
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        """Remove the hooks: a training that fails is not torn down."""
-        self._close_probe()
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End an epoch that was resumed after its last batch; look for modules that changed."""
+        self.method.end_epoch()
+        if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
+            self._log_directly(trainer, self.engine.end_period(trainer.global_step))
+        if self._find(trainer, pl_module):
+            self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
+
+    # A batch
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Remember the target of the batch and watch its forward pass."""
-        if self._stepped:
-            self._forget_step()
-        if self._probe is not None:
-            self._batch_target = find_target(batch, self.target)
-            self._probe.start()
+        engine = self.engine
+        target = None if engine.probe is None else find_target(batch, self.target)
+        present = find_present(batch, self.present, self.modalities)
+        engine.begin_batch(target, present, scales_of(trainer, pl_module), trainer.current_epoch)
 
     def on_before_backward(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         """Add the scores of this (micro-)batch to those of the step."""
-        for logits, target in self._logits_of_batch(trainer):
-            if self._stepped:  # a second forward pass of a manually optimised batch
-                self._forget_step()
-            self._scores.add(logits, target)
-        self._scores.add_loss(loss)
-        if self._needs_scores and not self._scores.ever_scored:
-            raise ValueError(
-                "there are no unimodal logits: "
-                + (
-                    "`head` was not given, and training_step made no `report_unimodal(...)` call."
-                    if self.head is None
-                    else f"`head={self.head!r}` was not called in training_step."
-                )
-                + " Pass the attribute path of the module that makes the logits as `head=`, or "
-                "report them."
-            )
+        self.engine.before_backward(loss)
+        if not self._announced:
+            self._announced = True
+            for line in describe_start(self.engine):
+                rank_zero_info(line)
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Measure the gradients of the step, then edit those of the encoders in their window."""
+        self.engine.before_step(optimizer, trainer.global_step)
 
     def on_train_batch_end(
         self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
+        trainer: Trainer,
+        pl_module: LightningModule,
         outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Let go of the batch."""
-        if self._probe is not None:
-            self._probe.stop()
-        self._batch_target = None
-        self._reported.clear()
+        """Take in the step; end a period of steps."""
+        is_full = self.engine.end_batch()
+        self._epoch_is_trained = trainer.is_last_batch
+        if is_full:
+            self._log_directly(trainer, self.engine.end_period(trainer.global_step))
 
-    def receive(self, logits: Mapping[str, Tensor], target: Tensor) -> None:
-        """Take the unimodal logits of a batch; see :func:`report_unimodal`."""
-        if self.head is not None:
-            raise ValueError(
-                f"unimodal logits are reported, but `head={self.head!r}` is given too. Leave out "
-                "`head=` to use what training_step reports."
-            )
-        if set(logits) != set(self.modalities):
-            raise ValueError(
-                f"`report_unimodal` got logits of {sorted(logits)}, but {type(self).__name__} has "
-                f"encoders of {sorted(self.modalities)}. Report every modality by the same name."
-            )
-        self._reported.append(({m: logits[m].detach() for m in self.modalities}, target))
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the epoch's period: trace, relative change, history."""
+        self.method.end_epoch()
+        if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
+            entry = self.engine.end_period(trainer.global_step)
+            pl_module.log_dict(flatten(entry, self.method.name), sync_dist=True)
 
-    def _logits_of_batch(self, trainer: L.Trainer) -> list[tuple[Mapping[str, Tensor], Tensor]]:
-        reported = [*self._reported]
-        self._reported.clear()
-        if self._probe is not None and self._batch_target is not None:
-            logits = self._probe.logits(forward_context(trainer))
-            if logits is not None:
-                reported.append((logits, self._batch_target))
-        return reported
+    # Validation
 
-    def _edit_output(self, call: HeadCall, output: Tensor, target: Tensor) -> Tensor:
-        """What a training step goes on with in place of the output of its head.
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to score a validation."""
+        if self._scores_validation(trainer):
+            self.engine.validation.begin()
 
-        Args:
-            call: The head's call, with its graph.
-            output: What it returned.
-            target: Class indices of this (micro-)batch, shape ``(B,)``.
-        """
-        return output
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Watch the forward pass of a batch of the first loader."""
+        validation = self.engine.validation
+        if not validation.is_open or self.engine.probe is None or dataloader_idx > 0:
+            return
+        try:
+            target = find_target(batch, self.target)
+            present = find_present(batch, self.present, self.modalities)
+        except ValueError as error:
+            if self.method.needs_validation:
+                raise
+            self.engine.tracker.warn_once("validation", f"validation is not scored: {error}")
+            return
+        validation.begin_batch(target, present)
 
-    def _output_edit(self) -> OutputEdit | None:
-        if not self._edits_head:
-            return None
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add up the scores of the batch."""
+        if self.engine.validation.is_open:
+            self.engine.validation.end_batch()
 
-        def edit(call: HeadCall, output: Tensor) -> Tensor:
-            assert self._batch_target is not None
-            return self._edit_output(call, output, self._batch_target)
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log ``val/<method>/score/<modality>``."""
+        if self.engine.validation.is_open:
+            scores = self.engine.validation.end()
+            found = {f"val/{self.method.name}/score/{m}": s for m, s in scores.items()}
+            if found:
+                pl_module.log_dict(found, sync_dist=True)
 
-        return edit
+    # After training
 
-    def _step_scores(self, trainer: L.Trainer) -> tuple[Tensor, Tensor] | None:
-        """The scores of the step's global batch, shape ``(M,)``, and whether the step counts."""
-        return self._scores.over_processes(partial(sum_over_processes, trainer))
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what was done, and send the history to the process that called ``fit``."""
+        rank_zero_info(describe_end(self.engine))
+        if trainer.is_global_zero:
+            self._mailbox.send(self.engine.tracker.history)
 
-    def _forget_batch(self) -> None:
-        self._batch_target = None
-        self._reported = []
-        self._forget_step()
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove the hooks and let go of the module."""
+        if stage == "fit":
+            self.engine.close()
+        self._fitting = True
 
-    def _forget_step(self) -> None:
-        self._scores.forget()
-        self._stepped = False
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Remove the hooks: a training that fails is not torn down."""
+        self.engine.close()
 
-    def _find_modules(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        modules = {
-            modality: [resolve(module, path, f"encoders[{modality!r}]") for path in paths]
-            for modality, paths in self.encoders.items()
-        }
-        head = None if self.head is None else resolve(module, self.head, "head")
-        check_parameters(modules, head, trainer)
-        self._modules = modules
-        if head is not None:
-            self._probe = UnimodalProbe(modules, head, self._output_edit())
+    # State
 
-    def _close_probe(self) -> None:
-        if self._probe is not None:
-            self._probe.close()
-            self._probe = None
-        self._modules = {}
-        self._forget_batch()
-
-
-def report_unimodal(
-    module: L.LightningModule, logits: Mapping[str, Tensor], target: Tensor
-) -> None:
-    """Report a batch's unimodal logits to the callbacks, from ``training_step``.
-
-    For modules whose head cannot be split from outside. Without a callback that listens, in
-    validation and outside a Trainer it does nothing.
-
-    Args:
-        module: The LightningModule, ``self``.
-        logits: Modality -> unimodal logits, shape ``(B, C)`` for the built-in scores.
-        target: Class indices, shape ``(B,)``, or what a ``score`` of your own takes.
-
-    Several reports of one step add up, as micro-batches do.
-
-    Raises:
-        ValueError: The names are not those of the callback's encoders, or it was given a ``head``.
-        TypeError: ``module`` is not a LightningModule, or logits or target are not tensors.
-
-    Example::
-
-        def training_step(self, batch, batch_idx):
-            logits_a, logits_v, fused = self(batch["audio"], batch["video"])
-            report_unimodal(self, {"audio": logits_a, "video": logits_v}, batch["label"])
-            return F.cross_entropy(fused, batch["label"])
-    """
-    if not isinstance(module, L.LightningModule):
-        raise TypeError(
-            f"`module` must be the LightningModule, `self`, but is a {type(module).__name__}"
+    def state_dict(self) -> dict[str, Any]:
+        """History, open period and what the method keeps."""
+        return self.engine.state_dict(
+            inside=not (self.engine.period == "epoch" and self._epoch_is_trained)
         )
-    for name, value in {**logits, "target": target}.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"`{name}` must be a tensor, but is a {type(value).__name__}")
-    try:
-        trainer = module.trainer
-    except RuntimeError:  # not attached to a Trainer
-        return
-    if trainer.training:
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, UnimodalCallback):
-                callback.receive(logits, target)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint; nothing when validating, testing or predicting.
 
-def sum_over_processes(trainer: L.Trainer, tensor: Tensor) -> Tensor:
-    """The sum of a tensor over the processes; all of them have to call it."""
-    total = trainer.strategy.reduce(tensor, reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return total
+        Raises:
+            ValueError: The checkpoint is of another version, variant or score, or of other
+                modalities or periods.
+        """
+        if self._fitting:  # testing a checkpoint must not take the history back to it
+            self.engine.load_state_dict(state_dict)
 
+    # Inside
 
-def forward_context(trainer: L.Trainer) -> AbstractContextManager[None]:
-    """The precision that the module's own forward pass runs in."""
-    return trainer.precision_plugin.forward_context()
+    def _find(self, trainer: Trainer, module: LightningModule) -> bool:
+        changed = self.engine.find(module, will_unfreeze(trainer))
+        if self.engine.probe is not None:
+            self.engine.probe.context = forward_context(trainer)
+        return changed
+
+    def _scores_validation(self, trainer: Trainer) -> bool:
+        is_inside_fit = self.engine.is_attached and not trainer.sanity_checking
+        return is_inside_fit and (self.method.needs_scores or self.engine.probe is not None)
+
+    def _log_directly(self, trainer: Trainer, entry: Entry) -> None:
+        # `self.log` would drop what does not fall on a multiple of `log_every_n_steps`.
+        for logger in trainer.loggers:
+            logger.log_metrics(flatten(entry, self.method.name), step=trainer.global_step)
+
+    def _check_alone(self, trainer: Trainer) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for other in callbacks:
+            if (
+                other is not self
+                and isinstance(other, MethodCallback)
+                and not (self.engine.only_measures or other.engine.only_measures)
+                and not (self.combine and other.combine)
+            ):
+                raise ValueError(
+                    f"`Trainer(callbacks=...)` has {type(self).__name__} and "
+                    f"{type(other).__name__}, which would both edit the gradients of the encoders. "
+                    "Leave one out, give one window='never' to measure only, or give both "
+                    "combine=True to have each edit what the one before it left."
+                )

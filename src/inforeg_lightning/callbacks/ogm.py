@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor
-
-from inforeg_lightning.callbacks.method import MethodCallback, WindowArgument
-from inforeg_lightning.callbacks.tracker import Step, gradients_of
-from inforeg_lightning.callbacks.unimodal import Target
-from inforeg_lightning.core.modulation import ogm_coefficients
-from inforeg_lightning.core.shards import local_parts
+from inforeg_lightning.callbacks.base import MethodCallback
+from inforeg_lightning.engine.method import WindowArgument
+from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.methods.ogm import OGM
 
 
 class OGMCallback(MethodCallback):
@@ -36,12 +32,14 @@ class OGMCallback(MethodCallback):
             :class:`~inforeg_lightning.InfoRegCallback`.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the paper: always.
         alpha: How steeply the factor falls with the ratio, > 0; the paper's 0.1 for CREMA-D.
-        K: Threshold of the windows that have one.
         period: ``"epoch"`` or a number of optimiser steps: what windows and history count in.
+        present: Where the batch says which samples have which modality, as for
+            :class:`~inforeg_lightning.InfoRegCallback`.
+        ignore_index: The target that counts nowhere.
         combine: Allow another method on the same Trainer; both must allow it.
 
     Attributes:
-        history: One plain dict a period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
+        history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
             by modality ``trace``, ``change``, ``in_window``, ``score`` (mean probability of the
             true class) and ``coefficient`` (mean k). Logged under ``ogm/<quantity>/<modality>``.
 
@@ -50,38 +48,26 @@ class OGMCallback(MethodCallback):
             :class:`~inforeg_lightning.InfoRegCallback`.
     """
 
-    _prefix = "ogm"
-    _quantities = ("coefficient",)
-
     def __init__(
         self,
         encoders: Mapping[str, str | Sequence[str]],
         head: str | None = None,
+        *,
         target: Target = None,
-        window: WindowArgument = "always",
         alpha: float = 0.1,
-        K: float = 0.04,
+        window: WindowArgument = "always",
         period: int | str = "epoch",
+        present: Present = None,
+        ignore_index: float = -100,
         combine: bool = False,
     ) -> None:
-        if not 0 < alpha < float("inf"):
-            raise ValueError(f"`alpha` must be positive (the paper: 0.1 to 0.8), but is {alpha}")
-        super().__init__(encoders, head, target, window, "prob", K, period, combine)
-        self.alpha = alpha
-
-    def _edit(self, step: Step) -> Mapping[str, Tensor | Mapping[str, Tensor]]:
-        coefficients = ogm_coefficients(step.scores, self.alpha)
-        coefficients = torch.where(step.finite, coefficients, 1.0)
-        used = torch.ones_like(coefficients).unbind()
-        by_modality = dict(zip(step.modalities, used, strict=True))
-        for modality, held in step.held.items():
-            if step.in_window[modality]:
-                coefficient = coefficients[step.modalities.index(modality)]
-                self._modulate(gradients_of(held), coefficient, step)
-                by_modality[modality] = coefficient
-        return {"coefficient": by_modality}
-
-    def _modulate(self, gradients: list[Tensor], coefficient: Tensor, step: Step) -> None:
-        """Edit the gradients of an encoder in place."""
-        parts = local_parts(gradients)
-        torch._foreach_mul_(parts, coefficient.to(parts[0].dtype))
+        super().__init__(
+            OGM(alpha, window),
+            encoders,
+            head,
+            target=target,
+            present=present,
+            ignore_index=ignore_index,
+            period=period,
+            combine=combine,
+        )

@@ -6,7 +6,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from inforeg_lightning.core.shards import local_parts, sum_over_parts
+from inforeg_lightning.core._dtensor import local_parts, sum_over_parts
 
 
 def squared_norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from inforeg_lightning.core.shards import local_parts, sum_over_parts
+from inforeg_lightning.core._dtensor import local_parts, sum_over_parts
 
 _CHUNK_ELEMENTS = 1 << 21
 """Weights handled at once, 8 MB in float32. ``w − anchor`` needs memory of its own; in chunks it is

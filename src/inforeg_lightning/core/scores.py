@@ -1,4 +1,4 @@
-"""Unimodal logits and the score of each modality (InfoReg, Eq. 8)."""
+"""Scores of one modality from its unimodal logits, sample by sample (InfoReg, Eq. 8)."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,13 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inforeg_lightning.core._numeric import at_least_float32
+
 ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """``(logits, target) -> per-sample score``, shape ``(B,)``; larger means a stronger modality."""
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in float32 if it is of half precision, else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def log_probability(logits: Tensor, target: Tensor) -> Tensor:
@@ -23,12 +20,15 @@ def log_probability(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: Unimodal logits, shape ``(B, C)``, any floating dtype.
-        target: Class indices, shape ``(B,)``, integer.
+        target: Class indices, shape ``(B,)``, integer; or probabilities of the classes, shape
+            ``(B, C)``, over which the mean is taken.
 
     Returns:
         Shape ``(B,)``, at least float32, each value ``<= 0``.
     """
     log_p = F.log_softmax(at_least_float32(logits), dim=-1)
+    if target.dim() == logits.dim():
+        return (target * log_p).sum(dim=-1)
     return -F.nll_loss(log_p, target.long(), reduction="none")
 
 
@@ -37,18 +37,55 @@ def probability(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: Unimodal logits, shape ``(B, C)``, any floating dtype.
-        target: Class indices, shape ``(B,)``, integer.
+        target: As for :func:`log_probability`.
 
     Returns:
         Shape ``(B,)``, at least float32, each value in ``[0, 1]``.
     """
+    if target.dim() == logits.dim():
+        return (target * F.softmax(at_least_float32(logits), dim=-1)).sum(dim=-1)
     return log_probability(logits, target).exp()
+
+
+def binary_log_probability(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean log-probability of the true answers to L yes-or-no questions, sample by sample.
+
+    The negative of the binary cross-entropy, for binary and multi-label tasks: Eq. 8 with a sigmoid
+    in the place of the softmax.
+
+    Args:
+        logits: Unimodal logits, shape ``(B, L)``, any floating dtype.
+        target: 0, 1 or a probability, shape ``(B, L)``.
+
+    Returns:
+        Shape ``(B,)``, at least float32, each value ``<= 0``.
+    """
+    logits = at_least_float32(logits)
+    return -F.binary_cross_entropy_with_logits(
+        logits, target.to(logits.dtype), reduction="none"
+    ).mean(dim=-1)
+
+
+def negative_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """The negative of the mean squared error of one modality's prediction, sample by sample.
+
+    For regression: up to constants the log-density of the target under a normal distribution.
+
+    Args:
+        prediction: Unimodal prediction, shape ``(B, D)``, any floating dtype.
+        target: Shape ``(B, D)``.
+
+    Returns:
+        Shape ``(B,)``, at least float32, each value ``<= 0``.
+    """
+    prediction = at_least_float32(prediction)
+    return -(prediction - target.to(prediction.dtype)).square().mean(dim=-1)
 
 
 def linear_unimodal_logits(
     weight: Tensor, bias: Tensor | None, features: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Split a linear head over concatenated features exactly into one head a modality.
+    """Split a linear head over concatenated features exactly into one head per modality.
 
     With ``W = [W_1 ... W_M]`` and bias ``c``, modality m gets ``z_m W_mᵀ + c / M``, so that the
     unimodal logits add up to the fused logits.

@@ -14,12 +14,14 @@ def gaps(scores: Tensor) -> Tensor:
     difference for the stronger one.
 
     Args:
-        scores: One score a modality, shape ``(M,)``, floating; larger is stronger.
+        scores: One score per modality, shape ``(M,)``, floating; larger is stronger. NaN is a
+            modality without a score, which is neither ahead of another nor behind it.
 
     Returns:
         Shape ``(M,)``, the dtype of ``scores``, each value ``>= 0``.
     """
-    lead = (scores.unsqueeze(1) - scores.unsqueeze(0)).clamp(min=0)
+    lead = scores.unsqueeze(1) - scores.unsqueeze(0)
+    lead = torch.where(lead > 0, lead, 0.0)
     weaker = (lead > 0).sum(dim=1)
     return lead.sum(dim=1) / weaker.clamp(min=1)
 
@@ -44,14 +46,14 @@ def official_strength(scores: Tensor, factors: Sequence[float]) -> Tensor:
     one with the highest score.
 
     Args:
-        scores: One score a modality, shape ``(M,)``, floating; larger is stronger.
-        factors: One factor a modality, in the same order; published: 0.95 audio and 0.1 video.
+        scores: One score per modality, shape ``(M,)``, floating; larger is stronger.
+        factors: One factor per modality, in the same order; published: 0.95 audio and 0.1 video.
 
     Returns:
         Shape ``(M,)``; ``factor_m · exp(tanh Δ_m)`` for the strongest modality, else 0.
     """
     gap = gaps(scores)
-    strongest = (gap > 0) & (scores == scores.max())
+    strongest = (gap > 0) & (scores == torch.nan_to_num(scores, nan=-torch.inf).max())
     alpha = list(torch.exp(torch.tanh(gap)).unbind())
     # The factors as numbers: a tensor made of them would make the host wait for the device.
     scaled = torch._foreach_mul(alpha, [float(factor) for factor in factors])

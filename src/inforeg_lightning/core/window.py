@@ -3,10 +3,13 @@
 A window is any callable ``(traces) -> {modality: open}``. ``traces`` holds for each modality the
 Fisher traces of the periods that have ended, so that ``len(traces[m])`` is the index ``t`` of the
 period about to begin. Windows keep no state: a resumed run decides what the interrupted one would.
+A window may have ``first``, the first period in which it can be open; without it, that is 0.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import ClassVar
 
 from inforeg_lightning.core.fisher import relative_change
 
@@ -25,6 +28,8 @@ class PaperWindow:
     """
 
     K: float = 0.04
+
+    first: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Check the threshold."""
@@ -49,6 +54,8 @@ class OutsideWindow:
     """
 
     K: float = 0.04
+
+    first: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Check the threshold."""
@@ -151,6 +158,11 @@ class RangeWindow:
     start: int = 0
     stop: int | None = None
 
+    @property
+    def first(self) -> int:
+        """The first period in which it is open."""
+        return self.start
+
     def __post_init__(self) -> None:
         """Check that the range is one."""
         if self.start < 0 or (self.stop is not None and self.stop < self.start):
@@ -194,6 +206,7 @@ def make_window(
         "outside": lambda: OutsideWindow(K),
         "never": lambda: RangeWindow(0, 0),
     }
+    PaperWindow(K)  # K is checked whatever the window
     if isinstance(window, str):
         if window not in named:
             raise ValueError(f"`window` must be one of {sorted(named)}, but is {window!r}")
@@ -203,10 +216,11 @@ def make_window(
     if (
         isinstance(window, Sequence)
         and len(window) == 2
-        and isinstance(window[0], int)
-        and isinstance(window[1], int | None)
+        and isinstance(window[0], Integral)
+        and isinstance(window[1], Integral | None)
     ):
-        return RangeWindow(*window)
+        start, stop = window
+        return RangeWindow(int(start), None if stop is None else int(stop))
     raise TypeError(
         "`window` must be a name, a range (start, stop) of periods, or a callable "
         f"(traces) -> {{modality: bool}}, but is {window!r}"
@@ -215,5 +229,7 @@ def make_window(
 
 def _check_threshold(K: float) -> None:
     # A relative change never exceeds 1: with K >= 1 the window would silently never open.
+    if isinstance(K, bool) or not isinstance(K, Real):
+        raise TypeError(f"`K` must be a number in [0, 1), but is {K!r}")
     if not 0 <= K < 1:
         raise ValueError(f"`K` must be in [0, 1) (the paper searched 0.01 to 0.1), but is {K}")

@@ -1,28 +1,24 @@
 """What can be checked before the first step, each with one clear error."""
 
-from collections.abc import Mapping, Sequence
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
-import lightning.pytorch as L
-from lightning.pytorch.callbacks import BaseFinetuning
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import nn
+from torch.optim import Optimizer
 
-from inforeg_lightning.callbacks.encoder import Encoder
-from inforeg_lightning.core.shards import is_sharded
-
-_STRATEGIES: dict[type, str] = {
-    DeepSpeedStrategy: "keeps gradients in buffers of its own, where they cannot be regulated",
-    FSDPStrategy: "flattens parameters, so that an encoder's cannot be told from others'",
-}
+from inforeg_lightning.core._dtensor import is_sharded
+from inforeg_lightning.engine.encoder import Encoder
 
 
 def check_encoders(encoders: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Check what a user writes for ``encoders``, and return a tuple of paths a modality."""
+    """Check what a user writes for ``encoders``, and return a tuple of paths per modality."""
     if not isinstance(encoders, Mapping):
         raise TypeError(
             "`encoders` must map modality names to attribute paths, for example "
-            f'{{"audio": "audio_encoder", "video": "video_encoder"}}, but is {encoders!r}'
+            f'{{"audio": "audio_encoder", "video": "video_encoder"}}, but is {shown(encoders)}'
         )
     if len(encoders) < 2:
         raise ValueError(
@@ -39,9 +35,62 @@ def check_encoders(encoders: Mapping[str, str | Sequence[str]]) -> dict[str, tup
         if not paths or not all(isinstance(path, str) and path for path in paths):
             raise TypeError(
                 f"`encoders[{modality!r}]` must be an attribute path or a sequence of them, but is "
-                f"{encoders[modality]!r}"
+                f"{shown(encoders[modality])}. Write where it stands in the model, as in "
+                f"{{{modality!r}: 'encoders.{modality}'}}."
             )
     return checked
+
+
+def check_number(
+    name: str, value: object, least: float, most: float, hint: str = "", open_below: bool = False
+) -> float:
+    """Check a number that a user gives, of Python or NumPy.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        least: The smallest that is allowed; itself not, if ``open_below``.
+        most: The largest that is allowed.
+        hint: What is usual, for the error.
+        open_below: Whether ``least`` itself is refused.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{name}` must be a number{hint}, but is {shown(value)}")
+    number = float(value)
+    if not least <= number <= most or math.isinf(number) or (open_below and number == least):
+        bounds = f"{'above' if open_below else 'from'} {least:g}"
+        bounds += "" if most == math.inf else f" to {most:g}"
+        raise ValueError(f"`{name}` must be {bounds}{hint}, but is {value}")
+    return number
+
+
+def check_period(period: object) -> int | str:
+    """Check what a user writes for ``period``."""
+    if isinstance(period, str) and period == "epoch":
+        return period
+    try:
+        steps = None if isinstance(period, bool | str) else operator.index(period)  # type: ignore[arg-type]
+    except TypeError:
+        steps = None
+    if steps is None or steps < 1:
+        raise ValueError(
+            f"`period` must be 'epoch' or a positive number of optimiser steps, not {shown(period)}"
+        )
+    return steps
+
+
+def shown(value: object) -> str:
+    """A value in an error: a module or a tensor by its type, anything else as it would be written."""
+    if isinstance(value, nn.Module):
+        return f"a module ({type(value).__name__})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {shown(item)}" for key, item in value.items()) + "}"
+    text = repr(value)
+    return text if len(text) <= 200 else f"a {type(value).__name__}"
 
 
 def resolve(module: nn.Module, path: str, argument: str) -> nn.Module:
@@ -61,28 +110,15 @@ def resolve(module: nn.Module, path: str, argument: str) -> nn.Module:
     return found
 
 
-def check_strategy(trainer: L.Trainer) -> None:
-    """Refuse strategies that keep gradients where they cannot be measured and edited."""
-    for refused, reason in _STRATEGIES.items():
-        if isinstance(trainer.strategy, refused):
-            raise ValueError(
-                f"`Trainer(strategy=...)` is {type(trainer.strategy).__name__}, which {reason}. "
-                "Use DDPStrategy, or ModelParallelStrategy with `fully_shard` (FSDP2)."
-            )
-
-
-def check_optimizers(trainer: L.Trainer) -> None:
+def check_optimizers(optimizers: Iterable[Optimizer], has_scaler: bool) -> None:
     """Refuse optimisers that ascend, or whose gradients still carry the fp16 loss scale."""
-    for optimizer in trainer.optimizers:
+    for optimizer in optimizers:
         if any(group.get("maximize", False) for group in optimizer.param_groups):
             raise ValueError(
                 f"{type(optimizer).__name__}(maximize=True) would push an encoder away from its "
                 "anchor. Minimise the negative instead."
             )
-    if getattr(trainer.precision_plugin, "scaler", None) is None:
-        return
-    for optimizer in trainer.optimizers:
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
+        if has_scaler and getattr(optimizer, "_step_supports_amp_scaling", False):
             raise ValueError(
                 f"{type(optimizer).__name__}(fused=True) unscales fp16 gradients inside its own "
                 "step, after the regulation. Use fused=False, or precision='bf16-mixed'."
@@ -90,21 +126,23 @@ def check_optimizers(trainer: L.Trainer) -> None:
 
 
 def check_parameters(
-    modules: Mapping[str, Sequence[nn.Module]], head: nn.Module | None, trainer: L.Trainer
+    modules: Mapping[str, Sequence[nn.Module]], head: nn.Module | None, will_unfreeze: bool
 ) -> None:
-    """Check that encoders have parameters to train and share none with each other or a head."""
+    """Check that some encoder can be trained, and none shares parameters with another or the head.
+
+    Args:
+        modules: Modality -> its modules.
+        head: The head, if there is one.
+        will_unfreeze: Whether what is frozen now is unfrozen during training.
+    """
     owner: dict[int, str] = {}
-    # Such a callback has frozen what it will unfreeze, if it comes before ours.
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    unfreezes = any(isinstance(callback, BaseFinetuning) for callback in callbacks)
+    parameters = [p for parts in modules.values() for part in parts for p in part.parameters()]
+    if not will_unfreeze and not any(p.requires_grad for p in parameters):
+        raise ValueError(
+            f"no encoder of {[*modules]} has a trainable parameter: there is nothing to regulate. "
+            "Unfreeze one before training, or during it by a BaseFinetuning callback."
+        )
     for modality, parts in modules.items():
-        parameters = [p for part in parts for p in part.parameters()]
-        if not any(p.requires_grad or unfreezes for p in parameters):
-            raise ValueError(
-                f"`encoders[{modality!r}]` has no trainable parameter: there is nothing to "
-                "regulate. Leave the modality out, unfreeze its encoder before training, or "
-                "unfreeze it during training by a BaseFinetuning callback."
-            )
         for part in parts:
             _refuse_sparse(modality, part)
             for name, parameter in part.named_parameters():
@@ -122,11 +160,11 @@ def check_parameters(
             )
 
 
-def check_one_optimizer(trainer: L.Trainer, method: str) -> None:
+def check_one_optimizer(optimizers: Sequence[Optimizer], name: str) -> None:
     """Refuse several optimisers, for methods that compare the gradients of all encoders."""
-    if len(trainer.optimizers) > 1:
+    if len(optimizers) > 1:
         raise ValueError(
-            f"the module has {len(trainer.optimizers)} optimisers, but {method} compares the "
+            f"the module has {len(optimizers)} optimisers, but {name} compares the "
             "gradients of all encoders in one step. Use one optimiser with parameter groups."
         )
 

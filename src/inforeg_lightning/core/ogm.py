@@ -1,4 +1,4 @@
-"""On-the-fly gradient modulation: coefficients from the scores, and the noise of OGM-GE."""
+"""OGM and OGM-GE (CVPR 2022): coefficients of the gradients from the scores, and noise."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,20 @@ def discrepancy_ratios(scores: Tensor) -> Tensor:
     than two, and the mean over the others is our extension.
 
     Args:
-        scores: Probability of the true class, mean or sum over the batch, shape ``(M,)``, >= 0.
+        scores: Probability of the true class, mean or sum over the batch, shape ``(M,)``, >= 0. NaN
+            is a modality without a score, which counts for none of the others.
 
     Returns:
-        Shape ``(M,)``. 1 where both are zero, infinite where only the others are.
+        Shape ``(M,)``. 1 where both are zero or there is nothing to compare, infinite where only
+        the others are zero.
     """
-    others = (scores.sum() - scores) / (len(scores) - 1)
+    known = ~scores.isnan()
+    total = torch.where(known, scores, 0.0).sum()
+    others = (total - scores) / (known.sum() - 1).clamp(min=1)
     # A difference of sums leaves a rounding error where the others are zero.
-    others = torch.where(others > scores.sum() * 1e-6, others, 0.0)
-    return torch.where((others == 0) & (scores == 0), 1.0, scores / others)
+    others = torch.where(others > total * 1e-6, others, 0.0)
+    alone = ~known | (known.sum() < 2)
+    return torch.where(alone | ((others == 0) & (scores == 0)), 1.0, scores / others)
 
 
 def ogm_coefficients(scores: Tensor, alpha: float) -> Tensor:
@@ -63,34 +68,3 @@ def gradient_noise(
         width = gradient.std() + floor if gradient.numel() > 1 else gradient.new_zeros(())
         noise.append(drawn * width)
     return noise
-
-
-def agm_ratios(scores: Tensor) -> Tensor:
-    """How far each modality is ahead of the others, ``r_m = exp(mean over others of s_m − s_j)``.
-
-    Args:
-        scores: Mean log-probability of the true class, shape ``(M,)``.
-
-    Returns:
-        Shape ``(M,)``, > 0.
-    """
-    others = (scores.sum() - scores) / (len(scores) - 1)
-    return torch.exp(scores - others)
-
-
-def agm_coefficients(scores: Tensor, means: Tensor, alpha: float, largest: float = 10.0) -> Tensor:
-    """Factors of what is passed back, ``κ_m = exp(α min(τ_m − r_m, largest))``.
-
-    Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation", ICCV
-    2023: a modality further ahead than it has been so far is slowed, one less so is sped up.
-
-    Args:
-        scores: Mean log-probability of the true class in this batch, shape ``(M,)``; they give r.
-        means: Of the scores before, shape ``(M,)``; they give τ.
-        alpha: How steeply the factor falls, ``α``.
-        largest: What the difference is clipped at, as in the authors' code for CREMA-D.
-
-    Returns:
-        Shape ``(M,)``, in (0, exp(α · largest)]; it underflows to 0 where r is large.
-    """
-    return torch.exp(alpha * (agm_ratios(means) - agm_ratios(scores)).clamp(max=largest))

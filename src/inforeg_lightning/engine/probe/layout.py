@@ -37,14 +37,18 @@ class Blocks:
     owners: tuple[str | None, ...]
     widths: tuple[int, ...]
 
-    def keep_only(self, kept: Collection[str], features: Tensor) -> Tensor:
-        """The features with the parts of all modalities but these set to zero."""
-        if all(owner is None or owner in kept for owner in self.owners):
+    def keep_only(self, kept: Collection[str | None], features: Tensor) -> Tensor:
+        """The features with the parts of all modalities but these set to zero.
+
+        Args:
+            kept: Modalities; ``None`` among them keeps what belongs to no encoder.
+            features: What was given to the head.
+        """
+        if all(owner in kept for owner in self.owners):
             return features
         parts = zip(self.owners, torch.split(features, [*self.widths], self.dim), strict=True)
         return torch.cat(
-            [part if o is None or o in kept else torch.zeros_like(part) for o, part in parts],
-            self.dim,
+            [part if o in kept else torch.zeros_like(part) for o, part in parts], self.dim
         )
 
     def replace(self, features: Tensor, parts: Mapping[str, Sequence[Tensor]]) -> Tensor:
@@ -63,37 +67,42 @@ class Blocks:
         parts = zip(self.owners, torch.split(features, [*self.widths], self.dim), strict=True)
         return [part for owner, part in parts if owner == modality]
 
-    def columns(self, modality: str) -> list[slice]:
-        """Where along the last dimension a modality's features stand, and those of no encoder."""
+    def columns(self, owner: str | None) -> list[slice]:
+        """Where along the last dimension the features of a modality, or of nobody, stand."""
         if self.dim != -1:
-            return [slice(None)]
+            return [slice(None)] if owner in self.owners else []
         ends = [*accumulate(self.widths)]
         return [
             slice(end - width, end)
-            for owner, width, end in zip(self.owners, self.widths, ends, strict=True)
-            if owner in (modality, None)
+            for found, width, end in zip(self.owners, self.widths, ends, strict=True)
+            if found == owner
         ]
 
-    def keep_rows(self, modality: str, features: Tensor) -> Tensor:
+    def keep_rows(self, owner: str | None, features: Tensor) -> Tensor:
         """The features, zeroed as :meth:`keep_only` does where :meth:`columns` cannot tell."""
-        return features if self.dim == -1 else self.keep_only((modality,), features)
+        return features if self.dim == -1 else self.keep_only((owner,), features)
 
 
 class Layout:
     """Whose features the inputs of a head are.
 
     They are recognised first by the autograd graph: the inputs lead back, through a concatenation,
-    to the parameters of the encoders, whatever pooling or flattening lies between. Where the graph
-    does not tell (a compiled module is one node), by value: the inputs hold the encoders' outputs
-    as they are.
+    to the parameters of the encoders (or to the marked outputs of frozen ones), whatever pooling or
+    flattening lies between. Where the graph does not tell (a compiled module is one node), by
+    value: the inputs hold the encoders' outputs as they are.
 
     Args:
         leaves: The inputs of the head, with their graph.
         outputs: Modality -> what its encoders returned in the same forward pass.
         encoders: Modality -> its modules.
+        marks: Tensors from which a graph begins that no parameter tells of -> their modality's.
+
+    Attributes:
+        absent: Modalities whose encoder was not called and whose features are not there.
 
     Raises:
-        LookupError: Some modality is not found, or some input mixes modalities.
+        LookupError: The features of an encoder that was called are not found, or some input mixes
+            modalities.
     """
 
     def __init__(
@@ -101,13 +110,14 @@ class Layout:
         leaves: Sequence[Any],
         outputs: Mapping[str, Sequence[Tensor]],
         encoders: Mapping[str, Sequence[nn.Module]],
+        marks: Sequence[tuple[str, Tensor]] = (),
     ) -> None:
         owners = {
             id(parameter): modality
             for modality, modules in encoders.items()
             for module in modules
             for parameter in module.parameters()
-        }
+        } | {id(mark): modality for modality, mark in marks}
         features = [(m, z) for m, tensors in outputs.items() for z in tensors]
         self.blocks: list[Blocks | None] = []
         for leaf in leaves:
@@ -121,20 +131,34 @@ class Layout:
                     "not a concatenation of features that are each of one modality"
                 )
             self.blocks.append(blocks)
-        if self._missing(encoders):  # frozen encoders leave no graph, and their parts none to find
+        # Parts of encoders that are frozen or compiled leave no graph.
+        if self._missing(encoders, outputs):
             for index, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor):
-                    self.blocks[index] = _by_value(leaf, features) or self.blocks[index]
-        if missing := self._missing(encoders):
+                    by_value = _by_value(leaf, features) or _by_value(leaf, features, gaps=True)
+                    self.blocks[index] = by_value or self.blocks[index]
+        missing = self._missing(encoders, outputs)
+        self.absent = frozenset(m for m in self._missing(encoders) if m not in missing)
+        if missing or len(self.absent) == len(encoders):
             shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
             raise LookupError(
-                f"the features of {', '.join(missing)} are not among the inputs of the head "
-                f"(shapes {shapes})"
+                f"the features of {', '.join(missing or encoders)} are not among the inputs of the "
+                f"head (shapes {shapes})"
             )
+        self._is_foreign = [
+            blocks is None and isinstance(leaf, Tensor) and _is_foreign(leaf)
+            for leaf, blocks in zip(leaves, self.blocks, strict=True)
+        ]
 
-    def _missing(self, modalities: Iterable[str]) -> list[str]:
+    def _missing(
+        self, modalities: Iterable[str], called: Mapping[str, Sequence[Tensor]] | None = None
+    ) -> list[str]:
         found = {owner for blocks in self.blocks if blocks for owner in blocks.owners}
-        return [modality for modality in modalities if modality not in found]
+        return [
+            modality
+            for modality in modalities
+            if modality not in found and (called is None or called.get(modality))
+        ]
 
     def is_by_sample(self, leaves: Sequence[Any]) -> bool:
         """Whether no input is cut along its first dimension, that of the batch."""
@@ -143,12 +167,45 @@ class Layout:
             for leaf, blocks in zip(leaves, self.blocks, strict=True)
         )
 
-    def keep_only(self, kept: Collection[str], leaves: Sequence[Any]) -> list[Any]:
-        """The inputs with the features of all modalities but these set to zero."""
+    def keep_only(self, kept: Collection[str | None], leaves: Sequence[Any]) -> list[Any]:
+        """The inputs with the features of all modalities but these set to zero.
+
+        Args:
+            kept: Modalities; ``None`` among them keeps what belongs to no encoder.
+            leaves: The inputs. Those that are no features (a mask, say) stay as they are.
+        """
         return [
-            leaf if blocks is None else blocks.keep_only(kept, leaf)
-            for leaf, blocks in zip(leaves, self.blocks, strict=True)
+            (torch.zeros_like(leaf) if foreign and None not in kept else leaf)
+            if blocks is None
+            else blocks.keep_only(kept, leaf)
+            for leaf, blocks, foreign in zip(leaves, self.blocks, self._is_foreign, strict=True)
         ]
+
+    def of_nobody(self, leaves: Sequence[Any]) -> list[str]:
+        """Which features belong to no encoder, in words."""
+        found = [
+            f"an input of shape {tuple(leaf.shape)}"
+            for leaf, foreign in zip(leaves, self._is_foreign, strict=True)
+            if foreign
+        ]
+        for blocks in filter(None, self.blocks):
+            ends = [*accumulate(blocks.widths)]
+            found += [
+                f"columns {end - width} to {end - 1}"
+                for owner, width, end in zip(blocks.owners, blocks.widths, ends, strict=True)
+                if owner is None and width
+            ]
+        return found
+
+
+def _is_foreign(leaf: Tensor) -> bool:
+    """Whether an input is features of an encoder that nobody named, not a mask or a token.
+
+    Such features have a graph, and differ from sample to sample; read on the host, once per layout.
+    """
+    if leaf.grad_fn is None or leaf.dim() < 2:
+        return False
+    return not torch.equal(leaf, leaf[:1].expand_as(leaf))
 
 
 def _by_graph(leaf: Tensor, owners: Mapping[int, str]) -> Blocks | None:
@@ -183,8 +240,11 @@ def _blocks_of_concatenation(
 ) -> Blocks | None:
     # An input without a graph does not tell its width: one such is what the others leave over.
     left_over = width - sum(shape[dim] for child, shape in children if child is not None)
-    if sum(child is None for child, _ in children) > 1:
+    without = [index for index, (child, _) in enumerate(children) if child is None]
+    if without and without[-1] - without[0] >= len(without):
         return None
+    # Side by side they are one part of nobody's.
+    children = [c for i, c in enumerate(children) if c[0] is not None or i == without[0]]
     names: list[str | None] = []
     widths: list[int] = []
     for child, shape in children:
@@ -201,12 +261,21 @@ def _blocks_of_concatenation(
     return Blocks(dim, tuple(names), tuple(widths))
 
 
-def _by_value(leaf: Tensor, features: Sequence[tuple[str, Tensor]]) -> Blocks | None:
-    """Match the columns with encoders' outputs: the host reads values, once for each shape."""
-    owners: list[str] = []
+def _by_value(
+    leaf: Tensor, features: Sequence[tuple[str, Tensor]], gaps: bool = False
+) -> Blocks | None:
+    """Match the columns with encoders' outputs: the host reads values, once for each shape.
+
+    Args:
+        leaf: An input of the head.
+        features: What the encoders returned.
+        gaps: Whether columns may belong to nobody.
+    """
+    owners: list[str | None] = []
     widths: list[int] = []
     left = [(modality, z) for modality, z in features if z.dim() == leaf.dim() > 0]
-    while (start := sum(widths)) < leaf.shape[-1]:
+    start = 0
+    while start < leaf.shape[-1]:
         for position, (modality, z) in enumerate(left):
             part = leaf[..., start : start + z.shape[-1]]
             if part.shape == z.shape and torch.equal(part, z.to(part.dtype)):
@@ -215,8 +284,14 @@ def _by_value(leaf: Tensor, features: Sequence[tuple[str, Tensor]]) -> Blocks | 
                 del left[position]
                 break
         else:
-            return None
-    return Blocks(-1, tuple(owners), tuple(widths)) if owners else None
+            if not gaps:
+                return None
+            if not owners or owners[-1] is not None:
+                owners.append(None)
+                widths.append(0)
+            widths[-1] += 1
+        start = sum(widths)
+    return Blocks(-1, tuple(owners), tuple(widths)) if any(owners) else None
 
 
 def _reach(node: Any, owners: Mapping[int, str]) -> set[str]:

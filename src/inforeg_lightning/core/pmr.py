@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inforeg_lightning.core.modulation import discrepancy_ratios
+from inforeg_lightning.core.ogm import discrepancy_ratios
 
 
 def class_totals(features: Tensor, target: Tensor, classes: int) -> Tensor:

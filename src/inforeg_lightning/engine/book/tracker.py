@@ -1,19 +1,26 @@
-"""What every method keeps by period: the window, the traces and the history; no hooks here."""
+"""What every method keeps per period: the window, the traces and the history."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from inforeg_lightning.callbacks.encoder import Encoder
-from inforeg_lightning.callbacks.history import Entry, make_entry, pack, unpack
-from inforeg_lightning.callbacks.period import Period
 from inforeg_lightning.core.fisher import squared_norm
 from inforeg_lightning.core.window import Window
+from inforeg_lightning.engine.book.history import Entry, make_entry
+from inforeg_lightning.engine.book.period import PeriodSums
+from inforeg_lightning.engine.book.state import Lifetime, Stateful
+from inforeg_lightning.engine.encoder import Encoder, gradients_of
+from inforeg_lightning.engine.scoring import Scored
+
+Done = Mapping[str, Tensor | Mapping[str, Tensor]]
+"""What a method did in a step: quantity -> shape ``(M,)``, or modality -> shape ``()`` for those
+that it acted on. A ``"trace"`` replaces the measured one."""
 
 _SUMMED_OVER_OPTIMIZERS = ("trace", "penalty")
 
@@ -29,10 +36,11 @@ class Step:
         squared_norms: Of these gradients, modality -> shape ``()``.
         modalities: All of them, in the order of ``scores``.
         scores: Of each modality over the step's global batch, shape ``(M,)``; NaN if unknown.
+        present: Whether a sample of the step has the modality, shape ``(M,)``, bool.
         finite: Whether losses, scores and gradients are, shape ``()``, bool; never read on the
             host. A step that is not finite must be left as it is.
         in_window: Modality -> whether the method acts on it in this period.
-        index: How many steps were made before, Lightning's global step.
+        index: How many steps were made before.
     """
 
     optimizer: Optimizer
@@ -40,33 +48,30 @@ class Step:
     squared_norms: Mapping[str, Tensor]
     modalities: tuple[str, ...]
     scores: Tensor
+    present: Tensor
     finite: Tensor
     in_window: Mapping[str, bool]
     index: int
 
 
-Edit = Callable[[Step], Mapping[str, Tensor | Mapping[str, Tensor]]]
-"""Edits the gradients of a step in place. Returns what it did: quantity -> shape ``(M,)``, or
-modality -> shape ``()`` for those that it acted on. A ``"trace"`` replaces the measured one."""
-
-
-class Tracker:
+class Tracker(Stateful):
     """Measures encoders step by step, and asks the window period by period.
 
     Args:
         modalities: Their names, in the order of all tensors of shape ``(M,)``.
         window: Which modalities a method acts on in a period.
-        quantities: What the method's :data:`Edit` returns.
+        quantities: What the method returns of a step.
         sums: Those of them that a period adds up; of all others it takes the mean.
-        name: Of the callback, for its warnings.
+        name: Who the user constructed, for warnings.
     """
 
     history: list[Entry]
     in_window: dict[str, bool]
-    period: Period | None
+    sums: PeriodSums | None
     _warned: set[str]
     _stepped: set[int]
     _finite: Tensor | None
+    _scored: Scored | None
     _values: dict[str, Tensor]
     _parts: dict[tuple[str, str], Tensor]
 
@@ -81,51 +86,59 @@ class Tracker:
         self.modalities = tuple(modalities)
         self.window = window
         self.quantities = ("trace", "score", *quantities)
-        self.sums = frozenset(sums)
+        self.sum_of = frozenset(sums)
         self.name = name
+        self.speaks = True
+        """Whether this process warns."""
         self.encoders: dict[str, Encoder] = {}
-        self.reset()
-
-    def reset(self) -> None:
-        """Start afresh: no history, no open period."""
-        self.history = []
-        self.in_window = dict.fromkeys(self.modalities, False)
-        self.period = None
-        self._warned = set()
-        self._forget_step()
-
-    def attach(self, modules: Mapping[str, Sequence[nn.Module]]) -> None:
-        """Take the encoders, on the device they train on."""
-        self.encoders = {m: Encoder(modules[m]) for m in self.modalities}
         self._held: dict[tuple[int, ...], dict[str, list[nn.Parameter]]] = {}
+        self.add_state("history", list, Lifetime.FIT, "always")
+        self.add_state(
+            "in_window", partial(dict.fromkeys, self.modalities, False), Lifetime.FIT, "always"
+        )
+        self.add_state("sums", None, Lifetime.PERIOD)
+        self.add_state("_warned", set, Lifetime.FIT)
+        self.add_state("_stepped", set, Lifetime.STEP)
+        self.add_state("_finite", None, Lifetime.STEP)
+        self.add_state("_scored", None, Lifetime.STEP)
+        self.add_state("_values", dict, Lifetime.STEP)
+        self.add_state("_parts", dict, Lifetime.STEP)
+
+    def attach(self, encoders: Mapping[str, Encoder]) -> None:
+        """Take the encoders, on the device they train on."""
+        self.encoders = dict(encoders)
+        self._held = {}
 
     def detach(self) -> None:
         """Let go of the encoders."""
         self.encoders = {}
         self._held = {}
 
+    @property
+    def traces(self) -> dict[str, list[float]]:
+        """Modality -> its trace in each period that has ended."""
+        return {m: [entry["trace"][m] for entry in self.history] for m in self.modalities}
+
     def begin(self, epoch: int) -> None:
         """Begin a period: ask the window."""
-        traces = {m: [entry["trace"][m] for entry in self.history] for m in self.modalities}
-        decision = self.window(traces)
+        decision = self.window(self.traces)
         if set(decision) != set(self.modalities):
             raise ValueError(
                 f"`window` must decide for {[*self.modalities]}, but decided for {[*decision]}"
             )
         self.in_window = {m: bool(decision[m]) for m in self.modalities}
-        self.period = Period(len(self.modalities), self.quantities, epoch)
+        self.sums = PeriodSums(len(self.modalities), self.quantities, epoch)
 
-    def step(
-        self, optimizer: Optimizer, scores: Tensor, finite: Tensor, index: int, edit: Edit
-    ) -> None:
-        """Measure the gradients of a step, then let the method edit them.
+    def measure(self, optimizer: Optimizer, scored: Scored, index: int) -> Step | None:
+        """Measure the gradients of a step that is about to be made.
 
         Args:
             optimizer: The one that is about to step.
-            scores: Of each modality, shape ``(M,)``.
-            finite: Whether losses and scores are, shape ``()``, bool.
-            index: Lightning's global step.
-            edit: The method.
+            scored: The scores of the step.
+            index: How many steps were made before.
+
+        Returns:
+            The step; ``None`` if the optimiser holds no gradient of any encoder.
         """
         held = {
             modality: with_gradient
@@ -133,18 +146,29 @@ class Tracker:
             if (with_gradient := [p for p in parameters if p.grad is not None])
         }
         if not held:
-            return
+            return None
         if id(optimizer) in self._stepped:  # a second step in one batch, optimised by hand
             self.fold()
         self._stepped.add(id(optimizer))
         norms = {m: squared_norm(gradients_of(parameters)) for m, parameters in held.items()}
-        finite = finite & torch.isfinite(torch.stack(list(norms.values()))).all()
+        finite = scored.counts & torch.isfinite(torch.stack(list(norms.values()))).all()
         self._finite = finite if self._finite is None else self._finite & finite
-        self._values["score"] = scores
-        step = Step(optimizer, held, norms, self.modalities, scores, finite, self.in_window, index)
-        with torch.no_grad():  # a graph over weights would be kept, and grow, with what is kept
-            done = edit(step)
-        for quantity, value in ({"trace": norms} | dict(done)).items():
+        self._scored = scored
+        return Step(
+            optimizer,
+            held,
+            norms,
+            self.modalities,
+            scored.scores,
+            scored.present,
+            finite,
+            self.in_window,
+            index,
+        )
+
+    def record(self, step: Step, done: Done) -> None:
+        """Note what a step measured and what the method did in it."""
+        for quantity, value in ({"trace": step.squared_norms} | dict(done)).items():
             if isinstance(value, Tensor):
                 self._values[quantity] = value
             else:
@@ -152,91 +176,87 @@ class Tracker:
 
     def fold(self) -> None:
         """Add the step just made, over all its optimisers, to the period's sums."""
-        if self._finite is None:
+        if self._finite is None or self._scored is None:
             return
-        assert self.period is not None
-        zero = self._values["score"].new_zeros(())
-        rows = dict(self._values)
+        assert self.sums is not None
+        scored = self._scored
+        zero = scored.scores.new_zeros(())
+        rows = {"score": scored.scores} | self._values
         for quantity in self.quantities:
             if quantity not in rows:
                 parts = [self._parts.get((quantity, m), zero) for m in self.modalities]
                 rows[quantity] = torch.stack([part.to(zero.dtype) for part in parts])
+        # The gradient is a mean over all samples: that over those which have the modality is larger.
+        rows["trace"] = rows["trace"] * scored.dilution.square()
         had_gradient = tuple(("trace", m) in self._parts for m in self.modalities)
-        self.period.add(rows, had_gradient, self._finite)
-        self._forget_step()
+        self.sums.add(rows, had_gradient, scored.present, self._finite)
+        self.forget(Lifetime.STEP)
 
     def end(self, step: int) -> Entry:
         """End the period: write its entry of the history.
 
         Args:
-            step: Lightning's global step.
+            step: How many steps were made so far.
         """
-        assert self.period is not None
-        values, skipped = self.period.close(sum_of=self.sums)
-        self._warn_of(self.period.steps, skipped, values["trace"])
+        assert self.sums is not None
+        values, skipped = self.sums.close(sum_of=self.sum_of)
+        self._warn_of(self.sums.steps, skipped, values["trace"])
         entry = make_entry(
             self.history[-1] if self.history else None,
-            {
-                "epoch": self.period.epoch,
-                "step": step,
-                "steps": self.period.steps,
-                "skipped": skipped,
-            },
+            {"epoch": self.sums.epoch, "step": step, "steps": self.sums.steps, "skipped": skipped},
             {q: dict(zip(self.modalities, v, strict=True)) for q, v in values.items()},
             self.in_window,
         )
         self.history.append(entry)
-        self.period = None
+        self.sums = None
         return entry
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain types and tensors only, for loading with ``weights_only=True``."""
-        return {
-            "history": pack(self.history, self.modalities, self.quantities),
-            "in_window": self.in_window,
-            "period": None if self.period is None else self.period.state_dict(),
+    def state_dict(self, inside: bool = True) -> dict[str, Any]:
+        """What is saved, and the sums of an open period with it, whether or not it goes on."""
+        return super().state_dict(inside) | {
+            "sums": None if self.sums is None else self.sums.state_dict()
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        self.reset()
-        self.history = unpack(state["history"], self.modalities, self.quantities)
-        self.in_window = dict(state["in_window"])
-        if state["period"] is not None:
-            self.period = Period(len(self.modalities), self.quantities, epoch=0)
-            self.period.load_state_dict(state["period"])
+        super().load_state_dict({name: value for name, value in state.items() if name != "sums"})
+        if state["sums"] is not None:
+            self.sums = PeriodSums(len(self.modalities), self.quantities, epoch=0)
+            self.sums.load_state_dict(state["sums"])
+
+    def warn_once(self, about: str, message: str) -> None:
+        """Warn, on one process and once per training."""
+        if about not in self._warned:
+            self._warned.add(about)
+            if self.speaks:
+                warnings.warn(f"{self.name}: {message} This is said once.", stacklevel=4)
 
     def _warn_of(self, steps: int, skipped: int, traces: Sequence[float | None]) -> None:
         period = len(self.history)
         if skipped:
-            self._warn(
+            self.warn_once(
                 "skipped",
                 f"{skipped} of {steps} steps of period {period} had a loss, score or gradient that "
                 "was not finite, or no unimodal logits. They are not regulated, and left out of "
                 "trace and window; `history` counts them as `skipped`.",
             )
         if steps == 0:
-            self._warn(
+            self.warn_once(
                 "steps",
-                f"no optimiser step was seen in period {period}. With manual optimisation, step "
-                "through `self.optimizers()`, which calls the hooks of callbacks.",
+                f"no optimiser step was seen in period {period}. With manual optimisation, call "
+                "`self.manual_backward(loss)` instead of `loss.backward()`, and step through "
+                "`self.optimizers()`: these call the hooks of callbacks.",
             )
         if steps == skipped:
             return
         for modality, trace in zip(self.modalities, traces, strict=True):
-            parameters = self.encoders[modality].parameters
-            if trace is None and any(p.requires_grad for p in parameters):
-                self._warn(
+            if trace is None and self.encoders[modality].is_trainable:
+                self.warn_once(
                     f"gradient of {modality}",
                     f"the encoder of {modality} had no gradient in any step of period {period}, so "
                     "that it is neither measured nor regulated. Does `encoders` name the module "
                     "that training_step uses, and does an optimiser hold its parameters?",
                 )
-
-    def _warn(self, about: str, message: str) -> None:
-        if about not in self._warned:
-            self._warned.add(about)
-            rank_zero_warn(f"{self.name}: {message} This is said once.")
 
     def _held_by(self, optimizer: Optimizer) -> dict[str, list[nn.Parameter]]:
         # Groups change during training, as on unfreezing.
@@ -250,14 +270,3 @@ class Tracker:
             key = quantity, modality
             is_sum = quantity in _SUMMED_OVER_OPTIMIZERS and key in self._parts
             self._parts[key] = self._parts[key] + part if is_sum else part
-
-    def _forget_step(self) -> None:
-        self._stepped = set()
-        self._finite = None
-        self._values = {}
-        self._parts = {}
-
-
-def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """The gradients of those that have one."""
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inforeg_lightning.callbacks.scoring import sum_dtype
+from inforeg_lightning.core._numeric import sum_dtype
+
+_PER_SAMPLE = frozenset({"trace", "score"})
+"""Means over the steps in which a sample had the modality; NaN in all others."""
 
 
-class Period:
+class PeriodSums:
     """Sums over the steps of a period, by quantity and modality.
 
     Steps with a loss, score or gradient that is not finite are counted and otherwise left out, by
@@ -18,8 +21,9 @@ class Period:
 
     Args:
         modalities: How many there are, ``M``.
-        quantities: Rows of the sums. All but ``"trace"`` count every finite step; ``"trace"``
-            counts, for each modality, the finite steps in which its encoder had a gradient.
+        quantities: Rows of the sums. ``"trace"`` counts, for each modality, the finite steps in
+            which a sample had the modality and its encoder a gradient, ``"score"`` those in which
+            a sample had it, all others every finite step.
         epoch: Lightning's epoch in which the period began.
     """
 
@@ -31,13 +35,18 @@ class Period:
         self._sums: Tensor | None = None
 
     def add(
-        self, values: Mapping[str, Tensor], had_gradient: tuple[bool, ...], finite: Tensor
+        self,
+        values: Mapping[str, Tensor],
+        had_gradient: tuple[bool, ...],
+        present: Tensor,
+        finite: Tensor,
     ) -> None:
         """Add a step.
 
         Args:
             values: For each of ``quantities`` a tensor of shape ``(M,)``.
-            had_gradient: By modality, whether its encoder had a gradient.
+            had_gradient: Per modality, whether its encoder had a gradient.
+            present: Per modality, whether a sample of the step has it, shape ``(M,)``, bool.
             finite: Whether the step is finite, shape ``()``, bool.
         """
         dtype = sum_dtype(finite.device)
@@ -45,8 +54,11 @@ class Period:
         # Not made from a list: that copy would make the host wait for the device.
         one, zero = ones[0], torch.zeros_like(ones[0])
         with_gradient = torch.stack([one if had else zero for had in had_gradient])
-        rows = [values[quantity].to(dtype) for quantity in self.quantities]
-        update = torch.stack([*rows, with_gradient, ones])
+        rows = []
+        for quantity in self.quantities:
+            row = values[quantity].to(dtype)
+            rows.append(torch.where(present, row, 0.0) if quantity in _PER_SAMPLE else row)
+        update = torch.stack([*rows, with_gradient * present, ones * present, ones])
         update = torch.where(finite, update, 0.0)
         self._sums = update if self._sums is None else self._sums.to(update).add_(update)
         self.steps += 1
@@ -58,19 +70,19 @@ class Period:
             sum_of: The quantities that are sums over the steps; of all others it is the mean.
 
         Returns:
-            For each of ``quantities`` one number a modality over the finite steps, ``None`` where
-            no step counts or a value is not defined (NaN); and the number of steps that were not
+            For each of ``quantities`` one number per modality over the steps that count, ``None``
+            where none does or a value is not defined (NaN); and the number of steps that were not
             finite.
         """
         if self._sums is None:
             return {quantity: [None] * self.modalities for quantity in self.quantities}, 0
-        *rows, with_gradient, finite = self._sums.tolist()
+        *rows, with_gradient, present, finite = self._sums.tolist()
+        counts = dict.fromkeys(self.quantities, finite) | {"trace": with_gradient, "score": present}
         result: dict[str, list[float | None]] = {}
         for quantity, row in zip(self.quantities, rows, strict=True):
-            counts = with_gradient if quantity == "trace" else finite
             result[quantity] = [
                 None if not n or math.isnan(total) else total if quantity in sum_of else total / n
-                for total, n in zip(row, counts, strict=True)
+                for total, n in zip(row, counts[quantity], strict=True)
             ]
         return result, self.steps - round(finite[0])
 

@@ -1,0 +1,130 @@
+"""Lightning under either of its names, and how to ask it without asking for its classes.
+
+Users import ``lightning.pytorch`` or ``pytorch_lightning``; both may be installed, and the classes
+of one are not those of the other. So nothing here or above asks for the class of a Trainer, a
+strategy or a module: names in the order of their classes tell.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from inforeg_lightning.engine.context import Scales
+from inforeg_lightning.engine.distributed import Processes
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.utilities import rank_zero_info
+else:
+    try:
+        from lightning.pytorch import Callback, LightningModule, Trainer
+        from lightning.pytorch.utilities import rank_zero_info
+    except ImportError:
+        try:
+            from pytorch_lightning import Callback, LightningModule, Trainer
+            from pytorch_lightning.utilities import rank_zero_info
+        except ImportError as error:
+            raise ImportError(
+                "the callbacks need lightning (`pip install 'lightning>=2.6.6'`) or "
+                "pytorch_lightning. In a loop of your own use `inforeg_lightning.Regulator`, which "
+                "needs torch alone."
+            ) from error
+
+__all__ = ["Callback", "LightningModule", "Trainer", "rank_zero_info"]
+
+T = TypeVar("T")
+
+_STRATEGIES = {
+    "DeepSpeedStrategy": "keeps gradients in buffers of its own, where they cannot be regulated",
+    "FSDPStrategy": "flattens parameters, so that an encoder's cannot be told from others'",
+}
+
+
+class TrainerProcesses(Processes):
+    """The processes of a Trainer's strategy."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._strategy = trainer.strategy
+        self.size = trainer.world_size
+        self.rank = trainer.global_rank
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over the processes."""
+        total = self._strategy.reduce(tensor, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of a tensor over the processes."""
+        mean = self._strategy.reduce(tensor, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
+    def broadcast(self, value: T) -> T:
+        """The value of the first process, of plain types."""
+        return self._strategy.broadcast(value)
+
+
+def is_a(thing: object, *names: str) -> bool:
+    """Whether a class of one of these names is among a thing's, whichever package it is from."""
+    return any(base.__name__ in names for base in type(thing).__mro__)
+
+
+def check_strategy(trainer: Trainer) -> None:
+    """Refuse strategies that keep gradients where they cannot be measured and edited."""
+    for refused, reason in _STRATEGIES.items():
+        if is_a(trainer.strategy, refused):
+            raise ValueError(
+                f"`Trainer(strategy=...)` is {type(trainer.strategy).__name__}, which {reason}. "
+                "Use DDPStrategy, or ModelParallelStrategy with `fully_shard` (FSDP2)."
+            )
+
+
+def will_unfreeze(trainer: Trainer) -> bool:
+    """Whether a callback has frozen what it will unfreeze, if it comes before ours."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(is_a(callback, "BaseFinetuning") for callback in callbacks)
+
+
+def scaler_of(trainer: Trainer) -> Any:
+    """The gradient scaler of fp16, ``None`` without one."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def scales_of(trainer: Trainer, module: LightningModule) -> Scales:
+    """What the Trainer multiplies a loss by before its backward pass, without reading it.
+
+    One over ``accumulate_grad_batches``, unless the module optimises by hand, times the scale of
+    fp16.
+    """
+    scale = 1 / trainer.accumulate_grad_batches if module.automatic_optimization else 1.0
+    scaler = scaler_of(trainer)
+    if scaler is None:
+        return Scales(scale)
+    one = torch.ones((), device=module.device)
+    return Scales(scaler.scale(one * scale), scaler.scale(one))
+
+
+def planned_periods(trainer: Trainer, period: int | str) -> float:
+    """In how many periods the Trainer will train from here, as far as it can be known."""
+    epochs = trainer.max_epochs
+    if trainer.max_steps > -1:
+        steps = float(trainer.max_steps)
+    else:
+        batches = float(trainer.num_training_batches)
+        per_epoch = max(batches // trainer.accumulate_grad_batches, 1)
+        steps = float("inf") if epochs is None or epochs < 0 else epochs * per_epoch
+    if isinstance(period, int):
+        return steps // period
+    bound = float("inf") if epochs is None or epochs < 0 else float(epochs)
+    if trainer.max_steps > -1 and trainer.num_training_batches not in (0, float("inf")):
+        per_epoch = max(trainer.num_training_batches // trainer.accumulate_grad_batches, 1)
+        bound = min(bound, -(-steps // per_epoch))
+    return bound
+
+
+def forward_context(trainer: Trainer) -> Callable[[], Any]:
+    """What makes the precision that the module's own forward pass runs in."""
+    return trainer.precision_plugin.forward_context

@@ -1,0 +1,87 @@
+"""What a method is given of the training that it is part of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inforeg_lightning.engine.book.tracker import Tracker
+from inforeg_lightning.engine.distributed import Processes
+from inforeg_lightning.engine.encoder import Encoder
+from inforeg_lightning.engine.probe.head import HeadCall
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What a loss is multiplied by before its backward pass.
+
+    Args:
+        loss: All of it: one over the number of accumulated batches, times the scale of fp16.
+        gradient: The scale of fp16, shape ``()``, that gradients are divided by before they are
+            edited; ``None`` without one.
+    """
+
+    loss: float | Tensor = 1.0
+    gradient: Tensor | None = None
+
+
+@dataclass
+class Context:
+    """The training that a method is attached to.
+
+    Args:
+        name: Who the user constructed, for messages.
+        modalities: Their names, in the order of all tensors of shape ``(M,)``.
+        encoders: Modality -> its encoder, on the device it trains on.
+        head: The fusion head, ``None`` if the training step reports its logits.
+        head_path: As the user wrote it.
+        processes: That train together.
+        tracker: Window, traces and history.
+        optimizers: That train the model.
+        host: The Trainer, or the Regulator.
+        scales: Of the (micro-)batch that is being trained.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    encoders: Mapping[str, Encoder]
+    head: nn.Module | None
+    head_path: str | None
+    processes: Processes
+    tracker: Tracker
+    optimizers: Sequence[Optimizer]
+    host: Any
+    scales: Scales = field(default_factory=Scales)
+
+    @property
+    def in_window(self) -> Mapping[str, bool]:
+        """Modality -> whether the method acts on it in the period that is open."""
+        return self.tracker.in_window
+
+    @property
+    def device(self) -> torch.device:
+        """That of the first encoder."""
+        return next(iter(self.encoders.values())).device
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The head's call in a training step, for a method to edit what it returns.
+
+    Args:
+        call: The call, with its graph.
+        output: What the head returned.
+        target: Of this (micro-)batch, as the user gives it.
+        ignore_index: The target of a position that counts nowhere.
+        present: Modality -> which samples have it, shape ``(B,)``, bool; a modality that all
+            samples have is left out. One that none has is in ``call.absent`` too.
+    """
+
+    call: HeadCall
+    output: Tensor
+    target: Tensor
+    ignore_index: float
+    present: Mapping[str, Tensor]

@@ -1,0 +1,362 @@
+"""Runs a method on a model: what every loop calls, batch by batch and step by step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inforeg_lightning.core.window import RangeWindow
+from inforeg_lightning.engine.book.history import Entry
+from inforeg_lightning.engine.book.state import Lifetime
+from inforeg_lightning.engine.book.tracker import Tracker
+from inforeg_lightning.engine.checkpoint import read_state, write_state
+from inforeg_lightning.engine.checks import check_encoders, check_parameters, check_period, resolve
+from inforeg_lightning.engine.context import Context, Forward, Scales
+from inforeg_lightning.engine.distributed import Processes
+from inforeg_lightning.engine.encoder import Encoder
+from inforeg_lightning.engine.method import Method
+from inforeg_lightning.engine.probe.head import HeadCall
+from inforeg_lightning.engine.probe.probe import UnimodalProbe
+from inforeg_lightning.engine.probe.target import check_present
+from inforeg_lightning.engine.reporting import ignore, listen
+from inforeg_lightning.engine.scoring import SCORES, StepScores
+from inforeg_lightning.engine.validation import Validation
+
+_Reported = tuple[Mapping[str, Tensor], Tensor, Mapping[str, Tensor]]
+
+
+class Engine:
+    """A method at work on a model.
+
+    A loop calls, in this order: :meth:`find` and :meth:`attach` before training; for each
+    (micro-)batch :meth:`begin_batch`, :meth:`before_backward` and :meth:`end_batch`; before each
+    step of an optimiser :meth:`before_step`; at the end of a period :meth:`end_period`; and
+    :meth:`close` after training.
+
+    Args:
+        method: What is measured and done.
+        encoders: Modality -> attribute path, or several, of its encoder in the model.
+        head: Attribute path of the fusion head, or ``None``.
+        ignore_index: The target that counts nowhere.
+        period: ``"epoch"`` or a number of optimiser steps.
+        name: Who the user constructed, for messages.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        encoders: Mapping[str, str | Sequence[str]],
+        head: str | None,
+        ignore_index: float,
+        period: int | str,
+        name: str,
+    ) -> None:
+        self.paths = check_encoders(encoders)
+        self.modalities = tuple(self.paths)
+        if head is not None and not isinstance(head, str):
+            raise TypeError(
+                "`head` must be an attribute path or None, but is of type "
+                f"{type(head).__name__}: write where it stands in the model, as in head='head'"
+            )
+        score = method.score
+        if not callable(score) and score not in SCORES:
+            raise ValueError(f"`score` must be a callable or one of {[*SCORES]}, but is {score!r}")
+        if head is None and method.edits_head:
+            raise ValueError(
+                f"{name} needs `head`, the attribute path of the module that makes the logits: it "
+                "edits what is passed back through it."
+            )
+        self.method = method
+        self.head_path = head
+        self.ignore_index = ignore_index
+        self.period = check_period(period)
+        self.name = name
+        self.tracker = Tracker(
+            self.modalities,
+            method.make_window(self.modalities),
+            method.quantities,
+            method.sums,
+            name,
+        )
+        self.processes = Processes()
+        self.probe: UnimodalProbe | None = None
+        self.modules: dict[str, list[nn.Module]] = {}
+        self.validation = Validation(self)
+        self._context: Context | None = None
+        self._scores = StepScores(
+            self.modalities, score, ignore_index, method.needs_scores, method.scores_by_mean
+        )
+        self._target: Tensor | None = None
+        self._present: Mapping[str, Tensor] = {}
+        self._reported: list[_Reported] = []
+        self._is_open = False
+        self._stepped = False
+
+    # Before training
+
+    def find(self, model: nn.Module, will_unfreeze: bool = False) -> bool:
+        """Find encoders and head in a model, and watch them unless these very ones are watched.
+
+        Args:
+            model: That the paths lead into.
+            will_unfreeze: Whether frozen encoders are unfrozen during training.
+
+        Returns:
+            Whether anything was found that was not there before.
+
+        Raises:
+            ValueError: A path leads nowhere, or the modules do not fit.
+        """
+        modules = {
+            modality: [resolve(model, path, f"encoders[{modality!r}]") for path in paths]
+            for modality, paths in self.paths.items()
+        }
+        head = None if self.head_path is None else resolve(model, self.head_path, "head")
+        listen(self, model)
+        if self.probe is not None and head is not None and self.probe.watches(modules, head):
+            return False
+        if head is None and modules == self.modules:
+            return False
+        check_parameters(modules, head, will_unfreeze)
+        self._close_probe()
+        self.modules = modules
+        if head is not None:
+            self.probe = UnimodalProbe(
+                modules, head, self._edit_output if self.method.edits_head else None
+            )
+        return True
+
+    def attach(self, processes: Processes, optimizers: Sequence[Optimizer], host: Any) -> None:
+        """Take the modules that were found, on the device they train on.
+
+        Args:
+            processes: That train together.
+            optimizers: That train the model.
+            host: The Trainer, or the Regulator.
+        """
+        self.processes = processes
+        self.tracker.speaks = processes.rank == 0
+        encoders = {modality: Encoder(self.modules[modality]) for modality in self.modalities}
+        self.tracker.attach(encoders)
+        self._context = Context(
+            self.name,
+            self.modalities,
+            encoders,
+            None if self.probe is None else self.probe.head,
+            self.head_path,
+            processes,
+            self.tracker,
+            optimizers,
+            host,
+        )
+        self.method.attach(self._context)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it is at work on a model."""
+        return self._context is not None
+
+    def reset(self) -> None:
+        """Begin afresh: no history, nothing kept."""
+        self.tracker.reset()
+        self.method.reset()
+        self._scores.ever_scored = False
+        self._forget_batch()
+
+    def close(self) -> None:
+        """Remove the hooks, and let go of the model."""
+        ignore(self)
+        self._close_probe()
+        self.modules = {}
+        self._forget_batch()
+        self.tracker.detach()
+        self.method.detach()
+        self._context = None
+
+    # A batch
+
+    def begin_batch(
+        self, target: Tensor | None, present: Mapping[str, Tensor], scales: Scales, epoch: int
+    ) -> None:
+        """Watch the forward pass of a (micro-)batch; begin a period at its first.
+
+        Args:
+            target: Of the batch; needed if there is a head.
+            present: Modality -> which samples have it, shape ``(B,)``, bool.
+            scales: What its loss is multiplied by.
+            epoch: That the batch belongs to.
+        """
+        assert self._context is not None
+        if self._stepped:
+            self._forget_step()
+        self._is_open = True
+        self._present = check_present(present, self.modalities) if present else {}
+        if self.probe is not None:
+            self._target = target
+            self.probe.start()
+        begins = self.tracker.sums is None
+        if begins:
+            self.tracker.begin(epoch)
+        self._context.scales = scales
+        self.method.begin_batch(begins)
+
+    def before_backward(self, loss: Tensor | None = None) -> None:
+        """Add the scores of a (micro-)batch, after its forward and before its backward pass.
+
+        Args:
+            loss: Of the batch, to see whether it is finite, where the loop knows it.
+
+        Raises:
+            ValueError: There are no unimodal logits, or they do not fit the target.
+        """
+        assert self._context is not None
+        target = self._target
+        for logits, of_batch, present in self._logits_of_batch():
+            if self._stepped:  # a second forward pass of a manually optimised batch
+                self._forget_step()
+            self._scores.add(logits, of_batch, present)
+        device = self._context.device
+        finite = (
+            torch.ones((), dtype=torch.bool, device=device)
+            if loss is None
+            else torch.isfinite(loss.detach()).all()
+        )
+        self._scores.add_loss(finite)
+        if self.method.needs_scores and not self._scores.ever_scored:
+            raise ValueError(self._no_logits())
+        self.method.before_backward(target, finite)
+
+    def before_step(self, optimizer: Optimizer, index: int) -> None:
+        """Measure the gradients of a step, then edit those of the encoders in their window.
+
+        Args:
+            optimizer: The one that is about to step.
+            index: How many steps were made before.
+        """
+        scored = self._scores.over_processes(self.processes)
+        if scored is not None:  # else this step is of other losses, or of none
+            step = self.tracker.measure(optimizer, scored, index)
+            if step is not None:
+                with torch.no_grad():  # a graph over weights would be kept, and grow, with the sums
+                    done = self.method.edit(step)
+                self.tracker.record(step, done)
+        self.method.after_scores()
+        self._stepped = True
+
+    def end_batch(self) -> bool:
+        """Let go of a batch and take in the step that it led to.
+
+        Returns:
+            Whether a period of steps is full.
+        """
+        if self.probe is not None:
+            self.probe.stop()
+        self._target, self._present, self._is_open = None, {}, False
+        self._reported.clear()
+        self.method.end_batch()
+        self.tracker.fold()
+        sums = self.tracker.sums
+        return isinstance(self.period, int) and sums is not None and sums.steps >= self.period
+
+    def end_period(self, index: int) -> Entry:
+        """Close the period that is open, and return its entry.
+
+        Args:
+            index: How many steps were made so far.
+        """
+        self.method.end_period()
+        entry = self.tracker.end(index)
+        self.method.describe_period(entry)
+        self.method.forget(Lifetime.PERIOD)
+        return entry
+
+    def receive(self, logits: Mapping[str, Tensor | None], target: Tensor) -> None:
+        """Take the unimodal logits of a batch; see :func:`report_unimodal`."""
+        if self.head_path is not None:
+            raise ValueError(
+                f"unimodal logits are reported, but `head={self.head_path!r}` is given too. Leave "
+                "out `head=` to use what training_step reports."
+            )
+        if set(logits) != set(self.modalities):
+            raise ValueError(
+                f"`report_unimodal` got logits of {sorted(logits)}, but {self.name} has "
+                f"encoders of {sorted(self.modalities)}. Report every modality by the same name, "
+                "None if the batch does not have it."
+            )
+        found = {m: z.detach() for m in self.modalities if (z := logits[m]) is not None}
+        if self.validation.is_open:
+            self.validation.add(found, target)
+        elif self._is_open:
+            self._reported.append((found, target, self._present))
+
+    # State
+
+    @property
+    def only_measures(self) -> bool:
+        """Whether the window never opens."""
+        window = self.tracker.window
+        return isinstance(window, RangeWindow) and window.start == window.stop
+
+    def state_dict(self, inside: bool = True) -> dict[str, Any]:
+        """History, open period and what the method keeps; plain types and tensors only.
+
+        Args:
+            inside: Whether the period that is open goes on after this.
+        """
+        return write_state(self, inside)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state, before :meth:`attach`.
+
+        Raises:
+            ValueError: It is of another version, variant or score, or of other modalities or
+                periods.
+        """
+        read_state(self, state)
+
+    # Inside
+
+    def _logits_of_batch(self) -> list[_Reported]:
+        reported = [*self._reported]
+        self._reported.clear()
+        if self.probe is not None and self._target is not None:
+            known = self.method.unimodal_logits()
+            logits = self.probe.logits() if known is None else known
+            if logits is not None:
+                reported.append((logits, self._target, self._present))
+        return reported
+
+    def _edit_output(self, call: HeadCall, output: Tensor) -> Tensor:
+        assert self._target is not None
+        forward = Forward(call, output, self._target, self.ignore_index, self._present)
+        return self.method.forward(forward)
+
+    def _no_logits(self) -> str:
+        return (
+            "there are no unimodal logits: "
+            + (
+                "`head` was not given, and training_step made no `report_unimodal(...)` call."
+                if self.head_path is None
+                else f"`head={self.head_path!r}` was not called in training_step."
+            )
+            + " Pass the attribute path of the module that makes the logits as `head=`, or "
+            "report them."
+        )
+
+    def _close_probe(self) -> None:
+        if self.probe is not None:
+            self.probe.close()
+            self.probe = None
+
+    def _forget_batch(self) -> None:
+        self._target, self._present, self._is_open = None, {}, False
+        self._reported = []
+        self.method.forget(Lifetime.BATCH)
+        self._forget_step()
+
+    def _forget_step(self) -> None:
+        self._scores.forget()
+        self.method.forget(Lifetime.STEP)
+        self._stepped = False

@@ -1,0 +1,136 @@
+"""InfoReg: adaptive unimodal regulation (CVPR 2025, arXiv 2503.18595), as the paper has it."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from inforeg_lightning.core._dtensor import split_like
+from inforeg_lightning.core.regulation import pull
+from inforeg_lightning.core.scores import ScoreFunction
+from inforeg_lightning.core.strength import gaps, strength
+from inforeg_lightning.core.window import Window, make_window
+from inforeg_lightning.engine.book.state import Lifetime
+from inforeg_lightning.engine.book.tracker import Done, Step
+from inforeg_lightning.engine.checks import check_number
+from inforeg_lightning.engine.context import Context
+from inforeg_lightning.engine.encoder import Encoder
+from inforeg_lightning.engine.method import Method, WindowArgument
+
+Anchors = dict[int, Tensor]
+"""The index of a parameter in its encoder -> what it was when the period began."""
+
+
+class InfoReg(Method):
+    r"""Pull the encoders of the stronger modalities back, while their window is open.
+
+    .. math:: g_m \leftarrow g_m + \alpha_m (w_m - w_m^{t-1}), \qquad
+        \alpha_m = \exp(\beta \tanh \Delta_m)
+
+    See :class:`~inforeg_lightning.InfoRegCallback` for the equations, and for what ``history``
+    holds.
+
+    Args:
+        beta: How steeply the strength grows with the gap (Eq. 16), 0 to 80; the paper's best is
+            0.9.
+        K: Threshold of the relative change of the trace (Eq. 11), in [0, 1); the paper's best is
+            0.04.
+        window: ``"paper"``, ``"official"``, ``"adaptive"``, ``"always"``, ``"outside"``,
+            ``"never"``, a range of periods or a callable.
+        score: ``"log_prob"`` (Eq. 8), ``"prob"``, ``"bce"``, ``"mse"`` or a callable.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: An argument is of another kind than described.
+    """
+
+    name = "inforeg"
+    quantities = ("gap", "alpha", "pull", "penalty")
+    sums = frozenset({"pull"})
+
+    anchors: dict[str, Anchors]
+
+    def __init__(
+        self,
+        beta: float = 0.9,
+        K: float = 0.04,
+        window: WindowArgument = "paper",
+        score: str | ScoreFunction = "log_prob",
+    ) -> None:
+        super().__init__(window, score)
+        self.beta = check_number("beta", beta, 0, 80, " (the paper searched 0.1 to 1.0)")
+        self.K = K
+        self.add_state("anchors", dict, Lifetime.PERIOD, saved="inside")
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """β, K, window and score."""
+        return {"beta": self.beta, "K": self.K} | super().settings
+
+    @property
+    def variant(self) -> str:
+        """The paper's."""
+        return "paper"
+
+    def make_window(self, modalities: tuple[str, ...]) -> Window:
+        """The window, with this K if it has one."""
+        return make_window(self.window, modalities=modalities, K=self.K)
+
+    def attach(self, context: Context) -> None:
+        """Take the anchors of a checkpoint to the encoders, now that these are known."""
+        super().attach(context)
+        self.anchors = {
+            m: _placed(self.anchors.get(m, {}), encoder) for m, encoder in context.encoders.items()
+        }
+
+    def strengths(self, scores: Tensor) -> Tensor:
+        """α of each modality, shape ``(M,)`` (Eq. 16)."""
+        return strength(gaps(scores), self.beta)
+
+    def edit(self, step: Step) -> Done:
+        """Pull the encoders in their window (Eq. 12)."""
+        alphas = torch.where(step.finite, self.strengths(step.scores), 0.0)
+        done: dict[str, dict[str, Tensor]] = {q: {} for q in ("alpha", "pull", "penalty")}
+        for modality, held in step.held.items():
+            if step.in_window[modality]:
+                encoder = self.context.encoders[modality]
+                alpha = alphas[step.modalities.index(modality)]
+                rate = encoder.pull_rate(step.optimizer)
+                anchors = self.anchors.setdefault(modality, {})
+                done["alpha"][modality] = alpha
+                done["penalty"][modality] = _pull(encoder, anchors, held, alpha)
+                done["pull"][modality] = alpha * (torch.nan if rate is None else rate)
+        return {"gap": gaps(step.scores), **done}
+
+
+def _pull(
+    encoder: Encoder, anchors: Anchors, parameters: Sequence[nn.Parameter], alpha: Tensor
+) -> Tensor:
+    """Add the gradient of the regulation to the parameters' gradients; return the penalty.
+
+    An anchor is copied when its parameter has its first gradient of the period: no earlier step of
+    the period has moved it, and one that is unfrozen during training gets its own.
+    """
+    indices = [encoder.index[id(parameter)] for parameter in parameters]
+    for index, parameter in zip(indices, parameters, strict=True):
+        if index not in anchors:
+            anchors[index] = parameter.detach().clone()
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return pull(parameters, gradients, [anchors[index] for index in indices], alpha)
+
+
+def _placed(anchors: Mapping[int, Tensor], encoder: Encoder) -> Anchors:
+    """Anchors on the device of their parameters, and in parts where these are.
+
+    Raises:
+        ValueError: They are not of this encoder.
+    """
+    placed: Anchors = {}
+    for index, anchor in anchors.items():
+        if index >= len(encoder.parameters) or encoder.parameters[index].shape != anchor.shape:
+            raise ValueError(
+                f"the checkpoint's anchor {index} has shape {tuple(anchor.shape)}, but the "
+                "encoder has no such parameter. Resume with the module that was trained."
+            )
+        placed[index] = split_like(anchor, encoder.parameters[index])
+    return placed
