@@ -1,0 +1,105 @@
+"""Every number is what it was when ``record.py`` wrote it down."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+import inforeg_lightning.callbacks as callbacks
+from methods import record, record_av_digits
+
+RECORDED = json.loads(record.RECORD.read_text())
+RECORDED_AV_DIGITS = json.loads(record_av_digits.RECORD.read_text())
+
+# The condition of Greedy is met by the weaker modality, which the window of epochs leaves out.
+NEVER_ACTS = {"greedy: paper window"}
+
+
+def differences(
+    found: Any, recorded: Any, *, rtol: float, atol: float, at: str = ""
+) -> Iterator[str]:
+    """Where two trees of numbers differ; mappings may have gained keys, but lost none.
+
+    Integers, booleans and ``None`` are equal or differ; floats may be apart by the last bits that
+    another processor's order of summation gives.
+    """
+    if isinstance(recorded, Mapping):
+        for name, value in recorded.items():
+            if name not in found:
+                yield f"{at}/{name} is missing"
+            else:
+                yield from differences(found[name], value, rtol=rtol, atol=atol, at=f"{at}/{name}")
+    elif isinstance(recorded, list):
+        if len(found) != len(recorded):
+            yield f"{at} has {len(found)} entries, not {len(recorded)}"
+        for index, (mine, theirs) in enumerate(zip(found, recorded, strict=False)):
+            yield from differences(mine, theirs, rtol=rtol, atol=atol, at=f"{at}/{index}")
+    elif type(found) is not type(recorded):
+        yield f"{at} is {found!r}, not {recorded!r}"
+    elif not isinstance(recorded, float):
+        if found != recorded:
+            yield f"{at} is {found!r}, not {recorded!r}"
+    elif not abs(found - recorded) <= atol + rtol * abs(recorded):  # also of a NaN
+        yield f"{at} is {found!r}, not {recorded!r}"
+
+
+def assert_as_recorded(found: Any, recorded: Any, *, rtol: float, atol: float) -> None:
+    apart = list(differences(found, recorded, rtol=rtol, atol=atol))
+    assert not apart, f"{len(apart)} numbers are not what they were:\n" + "\n".join(apart[:20])
+
+
+@pytest.mark.parametrize(("method", "set_up"), record.cases(), ids=lambda part: part)
+def test_a_training_gives_the_recorded_numbers(method: str, set_up: str):
+    recorded = RECORDED[record.key(method, set_up)]
+    assert_as_recorded(record.train(method, set_up), recorded, rtol=1e-12, atol=1e-14)
+
+
+def test_the_record_has_every_case():
+    assert [*RECORDED] == [record.key(*case) for case in record.cases()]
+    assert [*RECORDED_AV_DIGITS] == [*record_av_digits.CASES]
+
+
+def test_the_record_has_every_method():
+    public = {name for name in callbacks.__all__ if name.endswith("Callback")}
+    recorded = {
+        type(record.METHODS[method].construct(record.encoder_paths(), "head")).__name__
+        for method in record.METHODS
+    }
+    assert public - {"UnimodalCallback"} == recorded
+
+
+@pytest.mark.parametrize(("method", "set_up"), record.cases(), ids=lambda part: part)
+def test_a_recorded_method_did_something(method: str, set_up: str):
+    """Else its numbers would stay what they were also without it."""
+    case = record.key(method, set_up)
+    joint = record.key("joint", "momentum" if set_up in record.FOR_ARGUMENTS else set_up)
+    untouched = RECORDED[case]["weights"] == RECORDED[joint]["weights"]
+    assert untouched == (method == "joint" or case in NEVER_ACTS)
+
+
+def test_a_difference_is_seen_and_a_new_key_is_not_one():
+    recorded = {"history": [{"step": 4, "trace": {"audio": 0.5}, "pull": {"audio": None}}]}
+
+    def found(**changes: Any) -> list[str]:
+        entry = {"step": 4, "trace": {"audio": 0.5}, "pull": {"audio": None}} | changes
+        return list(differences({"history": [entry]}, recorded, rtol=1e-12, atol=1e-14))
+
+    assert not found()
+    assert not found(displacement={"audio": 0.1})
+    assert not found(trace={"audio": 0.5 * (1 + 1e-13), "video": 1.0})
+    assert found(trace={"audio": 0.5 * (1 + 1e-11)})
+    assert found(trace={"audio": float("nan")})
+    assert found(trace={})
+    assert found(pull={"audio": 0.0})
+    assert found(step=5)
+    assert list(differences({"history": []}, recorded, rtol=1e-12, atol=1e-14))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", record_av_digits.CASES)
+def test_av_digits_gives_the_recorded_numbers(case: str, tmp_path_factory: pytest.TempPathFactory):
+    # The same folder for all cases: the data are made once.
+    root = tmp_path_factory.getbasetemp() / "av_digits"
+    found = record_av_digits.train(case, root)
+    assert_as_recorded(found, RECORDED_AV_DIGITS[case], rtol=1e-6, atol=1e-7)
