@@ -12,13 +12,13 @@ from inforeg_lightning.callbacks import (
     AGMCallback,
     GBlendingCallback,
     GreedyCallback,
+    MethodCallback,
     MMParetoCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
     PMRCallback,
 )
-from inforeg_lightning.callbacks.method import MethodCallback
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Method:
     @property
     def quantities(self) -> tuple[str, ...]:
         """What its history holds by modality."""
-        return ("trace", "score", *self.of._quantities)
+        return ("trace", "score", *self().method.quantities)
 
     @property
     def needs_head(self) -> bool:
-        return self.of._edits_head
+        return self().method.edits_head
 
     def __str__(self) -> str:
         return self.of.__name__.removesuffix("Callback")

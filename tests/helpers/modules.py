@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inforeg_lightning.callbacks import GBlendingCallback
+from inforeg_lightning.callbacks import MethodCallback
 
 WIDTHS = {"audio": (6, 5), "video": (7, 4), "text": (3, 3)}
 """Modality -> (input width, feature width): all different, so that a mix-up cannot go unseen."""
@@ -89,7 +89,10 @@ class Late(L.LightningModule):
 
 def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
     """Let a module validate on its first batch if a callback cannot do without."""
-    if any(isinstance(callback, GBlendingCallback) for callback in callbacks):
+    if any(
+        isinstance(callback, MethodCallback) and callback.method.needs_validation
+        for callback in callbacks
+    ):
 
         def validation_step(batch: Mapping[str, Tensor], batch_idx: int) -> None:
             module(batch)
