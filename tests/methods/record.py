@@ -163,10 +163,7 @@ class Method:
 
 
 def official(encoders: Mapping[str, str], head: str | None, **settings: Any) -> L.Callback:
-    """The published code's variant; ``strength`` is given here by modality, in their order."""
-    if "strength" in settings:
-        # The one line to change when the constructor takes the mapping itself.
-        settings["strength"] = tuple(settings["strength"].values())
+    """The published code's variant."""
     return InfoRegCallback.official(encoders, head=head, **settings)
 
 
