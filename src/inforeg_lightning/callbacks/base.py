@@ -72,8 +72,12 @@ class MethodCallback(Callback):
                         f"`{argument}` must be a key, an index or a callable, but is {shown(value)}"
                     )
         self.engine = Engine(method, encoders, head, ignore_index, period, type(self).__name__)
+        self.encoders = self.engine.paths
+        self.head = head
         self.target = target
         self.present = present
+        self.ignore_index = ignore_index
+        self.period = self.engine.period
         self.combine = combine
         self._fitting = True
         self._epoch_is_trained = False
