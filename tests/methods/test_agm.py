@@ -14,6 +14,8 @@ from helpers.modules import CLASSES, WIDTHS, Late, encoder_paths, make_batches
 from helpers.plain import EPOCHS, SETTINGS
 from helpers.reference import largest_difference, train, true_class
 from inforeg_lightning.callbacks import AGMCallback
+from inforeg_lightning.engine.probe.probe import UnimodalProbe
+from inforeg_lightning.methods.agm import mono_modal_outputs
 
 KINDS = [NAMES, ("audio", "video"), ("audio",), ("video", "text"), NAMES, ("text",)]
 
@@ -129,6 +131,33 @@ def test_the_shares_and_what_is_left_add_up_to_the_output(kind, modalities):
     assert_close_weights(ours.epoch_weights, plain.epoch_weights)
     strong = train(kind(batches, **SETTINGS), agm(modalities))
     assert largest_difference(strong.epoch_weights[-1], plain.epoch_weights[-1]) > 1e-3
+
+
+def test_a_share_is_what_a_modality_adds_where_nobodys_features_stand():
+    (batch,) = batches_with([NAMES])
+    module = Deep([batch])
+    modules = {name: [getattr(module, f"{name}_encoder")] for name in ("audio", "video")}
+    found = []
+
+    def edit(call, output):
+        found.append(mono_modal_outputs(call, output))
+        return output
+
+    probe = UnimodalProbe(modules, module.head, edit)
+    probe.start()
+    output = module(batch)
+    probe.close()
+    z = module.features(batch)
+
+    def f(*kept):
+        return module.head(torch.cat([v if k in kept else 0 * v for k, v in z.items()], dim=1))
+
+    nobody = f("text")
+    audio = (output - f("video", "text") + f("audio", "text")) / 2 - (nobody - f()) / 2
+    ((shares, rest),) = found
+    torch.testing.assert_close(shares["audio"], audio)
+    torch.testing.assert_close(rest, nobody - f())
+    torch.testing.assert_close(sum(shares.values()) + rest, output)
 
 
 def test_only_the_samples_that_have_a_modality_are_scored():

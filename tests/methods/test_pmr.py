@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import lightning.pytorch as L
 import pytest
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,14 @@ def test_only_the_modalities_of_a_batch_are_pulled_and_compared(kind, order):
             assert (expected is None) == (epoch == 0)
 
 
+def test_a_micro_batch_without_a_modality_does_not_take_its_loss_away():
+    batches = batches_with([NAMES, ("audio", "video")] * 2)
+    callback = pmr()
+    train(InPlace(batches, **SETTINGS), callback, accumulate_grad_batches=2)
+    losses = [entry["prototype_loss"]["text"] for entry in callback.history]
+    assert [loss is None for loss in losses] == [True] + [False] * (EPOCHS - 1)
+
+
 def marked(**settings):
     """Batches of two modalities of which single samples lack one, in many ways."""
     batches = make_batches(**settings)
@@ -162,9 +171,16 @@ def test_training_goes_on_inside_an_epoch_as_it_would_have(tmp_path):
         return Late(2, marked(), **SETTINGS)
 
     whole = train(module(), pmr(2, present="present"))
-    first = quiet_trainer(max_steps=10, callbacks=[pmr(2, present="present")])
+
+    class Saves(L.Callback):
+        """In the middle of the third epoch."""
+
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 10:
+                trainer.save_checkpoint(tmp_path / "half.ckpt")
+
+    first = quiet_trainer(max_epochs=3, callbacks=[pmr(2, present="present"), Saves()])
     first.fit(module())
-    first.save_checkpoint(tmp_path / "half.ckpt")
     resumed = module()
     trainer = quiet_trainer(max_epochs=EPOCHS, callbacks=[pmr(2, present="present")])
     trainer.fit(resumed, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
