@@ -7,6 +7,7 @@ import lightning.pytorch as L
 import pytest
 import torch
 import torch.nn.functional as F
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from helpers.comparison import assert_close_weights
 from helpers.manual import Manual
@@ -166,9 +167,14 @@ def test_a_modality_that_comes_in_a_later_epoch_is_pulled_from_the_next_on():
     assert [loss is None for loss in losses] == [True] * 3 + [False] * 3
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # by torchdata's own loader
 def test_training_goes_on_inside_an_epoch_as_it_would_have(tmp_path):
+    class Resumable(Late):
+        def train_dataloader(self):
+            return StatefulDataLoader(self.batches, batch_size=None)
+
     def module():
-        return Late(2, marked(), **SETTINGS)
+        return Resumable(2, marked(), **SETTINGS)
 
     whole = train(module(), pmr(2, present="present"))
 
