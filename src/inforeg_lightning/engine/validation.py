@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from inforeg_lightning.engine.context import Forward
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.scoring import StepScores
 
@@ -53,8 +54,13 @@ class Validation:
             return
 
         def look(call: HeadCall) -> Mapping[str, Tensor]:
-            engine.method.validate(call, target)
-            return call.unimodal()
+            unimodal = call.unimodal()
+            if engine.method.needs_validation:
+                # With None: what belongs to no encoder is part of what the head returned.
+                output = call.only((*engine.modalities, None))
+                forward = Forward(call, output, target, engine.ignore_index, self._present)
+                engine.method.validate(forward, unimodal)
+            return unimodal
 
         try:
             logits = engine.probe.evaluate(look)

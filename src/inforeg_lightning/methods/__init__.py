@@ -1,8 +1,11 @@
 """The balancing methods: what each measures and does to a step, for any loop of PyTorch."""
 
 from inforeg_lightning.engine.method import Method
+from inforeg_lightning.methods.gblending import GBlending
+from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
 from inforeg_lightning.methods.inforeg_official import OfficialInfoReg
+from inforeg_lightning.methods.mmpareto import MMPareto
 from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
@@ -11,7 +14,10 @@ __all__ = [
     "MSLR",
     "OGM",
     "OGMGE",
+    "GBlending",
+    "Greedy",
     "InfoReg",
+    "MMPareto",
     "Method",
     "OfficialInfoReg",
 ]
