@@ -164,7 +164,6 @@ class MethodCallback(Callback):
                 "found no state of its own in the checkpoint. Training goes on from step "
                 f"{trainer.global_step}, and the callback counts its periods from here.",
             )
-        warn_of_idle_window(self.engine, planned_periods(trainer, self.engine.period))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End an epoch that was resumed after its last batch; look for modules that changed."""
@@ -194,6 +193,8 @@ class MethodCallback(Callback):
             self._announced = True
             for line in describe_start(self.engine):
                 rank_zero_info(line)
+            if trainer.is_global_zero:
+                warn_of_idle_window(self.engine, planned_periods(trainer, self.engine.period))
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer

@@ -92,7 +92,7 @@ def mean_cross_entropy(
         ValueError: The shapes do not fit.
     """
     rows, target, counted = as_samples(
-        modality, logits, target, "log_prob", ignore_index, may_read=target.device.type == "cpu"
+        modality, logits, target, "log_prob", ignore_index, may_read=False
     )
     if present is not None:
         counted = counted & present.repeat_interleave(len(counted) // max(len(present), 1))

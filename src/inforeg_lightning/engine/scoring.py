@@ -151,7 +151,7 @@ class StepScores:
                 target,
                 self.score,
                 self.ignore_index,
-                may_read=not self.ever_scored or target.device.type == "cpu",
+                may_read=not self.ever_scored,
             )
             score = SCORES[self.score](logits, target)
         else:
