@@ -135,7 +135,8 @@ class Greedy(Method):
         )
         self.balance = dict(vars(after))
         self.means.fold(step.modalities, self.context.processes, step.finite)
-        return {"speed": after.speeds(), "alone": before.alone.to(like.dtype)}
+        alone = before.alone & step.present
+        return {"speed": after.speeds(), "alone": alone.to(like.dtype)}
 
     def _learn_columns(self, call: HeadCall) -> None:
         """Note which columns of a linear head take the features of which modality.

@@ -46,6 +46,8 @@ class MMPareto(Method):
 
     _losses: dict[str, Tensor]
     _gradients: dict[nn.Parameter, Tensor]
+    _found: dict[str, Tensor]
+    """Modality -> cosine and weight, also of a step that several optimisers make."""
     _checked: set[str]
 
     def __init__(
@@ -61,6 +63,7 @@ class MMPareto(Method):
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
         self.add_state("_losses", dict, Lifetime.BATCH)
         self.add_state("_gradients", dict, Lifetime.STEP)
+        self.add_state("_found", dict, Lifetime.STEP)
         self.add_state("_checked", set, Lifetime.FIT)
 
     @property
@@ -112,13 +115,11 @@ class MMPareto(Method):
 
     def edit(self, step: Step) -> Done:
         """Put the Pareto gradient in the place of each encoder's in its window."""
-        undefined = torch.full_like(step.scores[0], torch.nan)
-        outside = {m: undefined for m in step.modalities if not step.in_window[m]}
-        done: dict[str, dict[str, Tensor]] = {"cosine": dict(outside), "weight": dict(outside)}
         for modality, held in step.held.items():
             if step.in_window[modality]:
                 # A modality that no sample has is left alone: its gradient is not times γ either.
-                acts = step.finite & step.present[step.modalities.index(modality)]
+                has = step.present[step.modalities.index(modality)]
+                acts = step.finite & has
                 gradients = gradients_of(held)
                 unimodal = self._over_processes(held)
                 joint = list(torch._foreach_sub(gradients, unimodal))
@@ -126,8 +127,11 @@ class MMPareto(Method):
                 edited = pareto_gradients(joint, unimodal, weight, self.gamma)
                 for gradient, new in zip(gradients, edited, strict=True):
                     gradient.copy_(torch.where(acts, new, gradient))
-                done["cosine"][modality], done["weight"][modality] = cosine, weight
-        return {**done, "unimodal_loss": -step.scores}
+                found = torch.stack([cosine, weight]).to(step.scores.dtype)
+                self._found[modality] = torch.where(has, found, torch.nan)
+        nothing = step.scores.new_full((2,), torch.nan)
+        found = torch.stack([self._found.get(m, nothing) for m in step.modalities])
+        return {"cosine": found[:, 0], "weight": found[:, 1], "unimodal_loss": -step.scores}
 
     def _over_processes(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """The unimodal gradients as DDP averages all others; zeros where the loss has none."""
