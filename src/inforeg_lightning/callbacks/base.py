@@ -66,14 +66,18 @@ class MethodCallback(Callback):
         combine: bool,
     ) -> None:
         for argument, value in (("target", target), ("present", present)):
-            if not (value is None or callable(value) or hasattr(value, "__index__")):
-                if not isinstance(value, str):
-                    raise TypeError(
-                        f"`{argument}` must be a key, an index or a callable, but is {shown(value)}"
-                    )
+            is_a_place = value is None or callable(value) or isinstance(value, str)
+            if not (is_a_place or hasattr(value, "__index__")):
+                raise TypeError(
+                    f"`{argument}` must be a key, an index or a callable, but is {shown(value)}"
+                )
         self.engine = Engine(method, encoders, head, ignore_index, period, type(self).__name__)
+        self.encoders = self.engine.paths
+        self.head = head
         self.target = target
         self.present = present
+        self.ignore_index = ignore_index
+        self.period = self.engine.period
         self.combine = combine
         self._fitting = True
         self._epoch_is_trained = False

@@ -105,7 +105,7 @@ def _whole_number(value: object) -> int | None:
 
 
 def shown(value: object) -> str:
-    """A value in an error: a module or a tensor by its type, anything else as it would be written."""
+    """A value in an error: a module by its type, anything else as it would be written."""
     if isinstance(value, nn.Module):
         return f"a module ({type(value).__name__})"
     if isinstance(value, Mapping):
