@@ -119,12 +119,16 @@ class Layout:
             for parameter in module.parameters()
         } | {id(mark): modality for modality, mark in marks}
         features = [(m, z) for m, tensors in outputs.items() for z in tensors]
+        # What stands in the place of a modality that is not there is not another's.
+        is_partial = any(outputs.values()) and not all(outputs.get(m) for m in encoders)
+        widths = {z.shape[-1] for _, z in features if z.dim()}
         self.blocks: list[Blocks | None] = []
         for leaf in leaves:
             blocks, mixed = None, False
             if isinstance(leaf, Tensor):
                 mixed = len(_reach(leaf.grad_fn, owners)) > 1
-                blocks = _by_graph(leaf, owners) or _by_value(leaf, features)
+                apart = is_partial and leaf.dim() > 0 and leaf.shape[-1] not in widths
+                blocks = _by_graph(leaf, owners, apart) or _by_value(leaf, features)
             if mixed and blocks is None:
                 raise LookupError(
                     f"an input of the head, of shape {tuple(leaf.shape)}, mixes modalities: it is "
@@ -208,18 +212,27 @@ def _is_foreign(leaf: Tensor) -> bool:
     return not torch.equal(leaf, leaf[:1].expand_as(leaf))
 
 
-def _by_graph(leaf: Tensor, owners: Mapping[int, str]) -> Blocks | None:
+def _by_graph(leaf: Tensor, owners: Mapping[int, str], apart: bool) -> Blocks | None:
+    """Follow the graph of an input.
+
+    Args:
+        leaf: The input.
+        owners: Whose the parameters are.
+        apart: Whether an input that leads back to one modality alone is cut into what does and what
+            does not, where it is a concatenation of features.
+    """
     if leaf.grad_fn is None:
         return None
-    return _blocks_of(leaf.grad_fn, tuple(leaf.shape), owners)
+    shape = tuple(leaf.shape)
+    reached = _reach(leaf.grad_fn, owners)
+    if len(reached) != 1:
+        return _blocks_of(leaf.grad_fn, shape, owners) if reached else None
+    cut = _blocks_of(leaf.grad_fn, shape, owners) if apart else None
+    whole = Blocks(-1, tuple(reached), (shape[-1],))
+    return cut if cut is not None and cut.dim == -1 else whole
 
 
 def _blocks_of(node: Any, shape: tuple[int, ...], owners: Mapping[int, str]) -> Blocks | None:
-    reached = _reach(node, owners)
-    if len(reached) == 1:
-        return Blocks(-1, tuple(reached), (shape[-1],))
-    if not reached:
-        return None
     children = [(child, _shape(child, index)) for child, index in node.next_functions]
     if node.name() == "CatBackward0":
         dim = node._saved_dim  # unsigned: a negative dimension is stored modulo 2^64
