@@ -69,20 +69,22 @@ class RunningMeans:
         """
         opened, self._open = self._open, {}
         sizes = {m: len((self._totals | opened).get(m, ())) for m in modalities}
-        dtype = None
         if processes.size > 1:
             # A process that has not seen a modality knows neither the size nor the dtype.
-            dtype = sum_dtype(counts.device)
+            opened = {m: total.to(sum_dtype(total.device)) for m, total in opened.items()}
             if not self._agreed:
                 sizes = self._agree(sizes, processes, counts.device)
-        names = [m for m in modalities if sizes[m]]
+        else:
+            sizes = {m: size for m, size in sizes.items() if m in opened}
+        names = [m for m in modalities if sizes.get(m)]
         if not names:
             return
+        dtype, device = sum_dtype(counts.device), counts.device
         parts = [
-            opened[m] if m in opened else torch.zeros(sizes[m], dtype=dtype, device=counts.device)
+            opened[m] if m in opened else torch.zeros(sizes[m], dtype=dtype, device=device)
             for m in names
         ]
-        total = processes.sum(torch.cat(parts).to(dtype or parts[0].dtype))
+        total = processes.sum(torch.cat(parts))
         total = torch.where(counts & torch.isfinite(total).all(), total, 0.0)
         for m, new in zip(names, torch.split(total, [sizes[m] for m in names]), strict=True):
             before = self._totals.get(m)

@@ -72,7 +72,9 @@ class PMR(Method):
         self.alpha = check_number("alpha", alpha, 0, most, " (the paper: 1 or 2)", open_below=True)
         self.momentum = check_number("momentum", momentum, 0, 1, " (the authors: 0.2)")
         if self.momentum == 1:
-            raise ValueError("`momentum` must be below 1 (the authors: 0.2), but is 1: nothing moves")
+            raise ValueError(
+                "`momentum` must be below 1 (the authors: 0.2), but is 1: nothing moves"
+            )
         self.mu = check_number("mu", mu, 0, most, " (the paper: 1e-2 or 1e-3)")
         self.entropy_periods = _check_periods(entropy_periods)
         self.add_state("prototypes", dict, Lifetime.FIT, saved="always")
