@@ -19,9 +19,9 @@ two_or_three = pytest.mark.parametrize("modalities", [2, 3])
 
 def made(kind, modalities):
     """A head so sure of itself that the two losses of an encoder disagree now and then."""
-    module = kind(modalities, partly_batches(modalities=modalities, size=6), lr=0.05)
+    module = kind(modalities, partly_batches(modalities=modalities, size=4), lr=0.03)
     with torch.no_grad():
-        module.head.weight *= 10
+        module.head.weight *= 20
     return module
 
 
