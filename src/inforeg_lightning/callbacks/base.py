@@ -175,6 +175,8 @@ class MethodCallback(Callback):
         if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
             self._log_directly(trainer, self.engine.end_period(trainer.global_step))
         if self._find(trainer, pl_module):
+            if self.engine.tracker.sums is not None:  # anchors are of the modules before
+                self._log_directly(trainer, self.engine.end_period(trainer.global_step))
             self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
 
     # A batch
@@ -254,7 +256,7 @@ class MethodCallback(Callback):
                 raise
             self.engine.tracker.warn_once("validation", f"validation is not scored: {error}")
             return
-        validation.begin_batch(target, present)
+        validation.begin_batch(self.engine.probe, target, present)
 
     def on_validation_batch_end(
         self,
@@ -272,7 +274,7 @@ class MethodCallback(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log ``val/<method>/score/<modality>``."""
         if self.engine.validation.is_open:
-            scores = self.engine.validation.end()
+            scores = self.engine.validation.end(self.engine.processes)
             found = {f"val/{self.method.name}/score/{m}": s for m, s in scores.items()}
             if found:
                 pl_module.log_dict(found, sync_dist=True)

@@ -83,7 +83,7 @@ class Engine:
         self.processes = Processes()
         self.probe: UnimodalProbe | None = None
         self.modules: dict[str, list[nn.Module]] = {}
-        self.validation = Validation(self)
+        self.validation = Validation(method, self.tracker, ignore_index)
         self._context: Context | None = None
         self._scores = StepScores(
             self.modalities, score, ignore_index, method.needs_scores, method.scores_by_mean
@@ -305,7 +305,7 @@ class Engine:
         Args:
             inside: Whether the period that is open goes on after this.
         """
-        return write_state(self, inside)
+        return write_state(self.method, self.tracker, self.period, inside)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, before :meth:`attach`.
@@ -314,7 +314,7 @@ class Engine:
             ValueError: It is of another version, variant or score, or of other modalities or
                 periods.
         """
-        read_state(self, state)
+        read_state(state, self.method, self.tracker, self.period)
 
     # Inside
 
