@@ -2,8 +2,11 @@
 
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods.agm import AGM
+from inforeg_lightning.methods.gblending import GBlending
+from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
 from inforeg_lightning.methods.inforeg_official import OfficialInfoReg
+from inforeg_lightning.methods.mmpareto import MMPareto
 from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
@@ -15,7 +18,10 @@ __all__ = [
     "OGM",
     "OGMGE",
     "PMR",
+    "GBlending",
+    "Greedy",
     "InfoReg",
+    "MMPareto",
     "Method",
     "OfficialInfoReg",
 ]

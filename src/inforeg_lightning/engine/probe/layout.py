@@ -149,7 +149,10 @@ class Layout:
             ends = {z.grad_fn for _, z in features}
             for index, blocks in enumerate(self.blocks):
                 if blocks is not None and len(blocks.owners) == 1:
-                    self.blocks[index] = _by_graph(leaves[index], owners, ends) or blocks
+                    found = _by_graph(leaves[index], owners, ends) or blocks
+                    if len(found.owners) == 1:  # zeros on both sides leave no graph to tell by
+                        found = _by_value(leaves[index], features, gaps=True) or found
+                    self.blocks[index] = found
         self._is_foreign = [
             blocks is None and isinstance(leaf, Tensor) and _is_foreign(leaf)
             for leaf, blocks in zip(leaves, self.blocks, strict=True)
