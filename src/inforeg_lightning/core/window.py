@@ -207,6 +207,7 @@ def make_window(
         "never": lambda: RangeWindow(0, 0),
     }
     PaperWindow(K)  # K is checked whatever the window
+    K = float(K)  # of NumPy, too, it is written as a plain number
     if isinstance(window, str):
         if window not in named:
             raise ValueError(f"`window` must be one of {sorted(named)}, but is {window!r}")

@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import is_dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,11 +68,17 @@ def _identity(engine: "Engine") -> dict[str, Any]:
 
 
 def _settings(engine: "Engine") -> dict[str, str]:
-    """By argument, in words: objects of a user's own are told apart by their class only."""
-    return {
-        name: repr(value)
-        if isinstance(value, str | int | float | bool | tuple | dict | None)
-        or hasattr(value, "__dataclass_fields__")
-        else type(value).__qualname__
-        for name, value in engine.method.settings.items()
-    }
+    """By argument, in words: objects of a user's own are told apart by their class only.
+
+    The window stands as it is made of what the user wrote, so that two ways to write one are equal.
+    """
+    settings = engine.method.settings | {"window": engine.tracker.window}
+    return {name: _in_words(value) for name, value in settings.items()}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return f"{float(value):g}"
+    if isinstance(value, str | bool | tuple | dict | None) or is_dataclass(value):
+        return repr(value)
+    return type(value).__qualname__

@@ -63,8 +63,9 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        """That of the first encoder."""
-        return next(iter(self.encoders.values())).device
+        """That of the first encoder that has parameters."""
+        encoders = [encoder for encoder in self.encoders.values() if encoder.parameters]
+        return encoders[0].device if encoders else torch.device("cpu")
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,9 @@ class Validation:
         scores, self._scores = self._scores, None
         engine = self._engine
         engine.method.end_validation()
-        device = next(iter(engine.tracker.encoders.values())).device
         if scores is None:
             return {}
-        scores.add_loss(torch.ones((), dtype=torch.bool, device=device))
+        scores.add_loss(torch.ones((), dtype=torch.bool, device=engine.device))
         scored = scores.over_processes(engine.processes)
         assert scored is not None
         found = zip(engine.modalities, scored.scores.tolist(), strict=True)

@@ -1,5 +1,6 @@
 """InfoReg: adaptive unimodal regulation (CVPR 2025, arXiv 2503.18595), as the paper has it."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ class InfoReg(Method):
     ) -> None:
         super().__init__(window, score)
         self.beta = check_number("beta", beta, 0, 80, " (the paper searched 0.1 to 1.0)")
-        self.K = K
+        self.K = float(K) if isinstance(K, numbers.Real) else K  # else the window refuses it
         self._handles: dict[int, RemovableHandle] = {}
         self.add_state("anchors", dict, Lifetime.PERIOD, saved="inside")
         self.add_state("_free_runs", dict, Lifetime.PERIOD, saved="inside")
@@ -85,7 +86,16 @@ class InfoReg(Method):
         return make_window(self.window, modalities=modalities, K=self.K)
 
     def attach(self, context: Context) -> None:
-        """Take the anchors of a checkpoint to the encoders, now that these are known."""
+        """Take the anchors of a checkpoint to the encoders, now that these are known.
+
+        An encoder that was replaced within a period begins it anew.
+        """
+        before = self.__dict__.get("context")
+        if before is not None:
+            for modality, encoder in context.encoders.items():
+                if not encoder.has_parameters_of(before.encoders[modality]):
+                    self.anchors.pop(modality, None)
+                    self._free_runs.pop(modality, None)
         super().attach(context)
         self.anchors = {
             m: _placed(self.anchors.get(m, {}), encoder) for m, encoder in context.encoders.items()
