@@ -174,6 +174,8 @@ def _parts(node: Any, shape: tuple[int, ...], dim: int) -> Iterator[tuple[Any, i
     meta = node._input_metadata[0]
     with torch.no_grad():
         parts = node(torch.zeros((), dtype=meta.dtype, device=meta.device).expand(shape))
+    if isinstance(parts, Tensor):  # a concatenation of one
+        parts = (parts,)
     for (child, _), part in zip(node.next_functions, parts, strict=True):
         if part.dim() == len(shape):  # else an empty tensor, which concatenations leave out
             yield child, part.shape[dim]

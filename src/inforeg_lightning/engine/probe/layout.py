@@ -60,7 +60,10 @@ class Layout:
         if missing := self._without(called):
             self._fill_by_value(leaves, [(m, z) for m, z in features if m in missing])
         places = self._places(leaves, like)
-        without_graph = [m for m in self._without(called) if _is_graphless(outputs[m])]
+        marked = {modality for modality, _ in marks}
+        without_graph = [
+            m for m in self._without(called) if m in marked or _is_graphless(outputs[m])
+        ]
         if len(without_graph) == 1 and len(places) == 1:
             self._fill(*places[0], without_graph[0], leaves)
         self.absent = frozenset(self._without(encoders))

@@ -217,14 +217,16 @@ class UnimodalProbe:
 
     def _learn(self, layout: Layout, leaves: list[Any], key: _Key) -> None:
         """Remember a new layout, and what it says of batches to come."""
-        self._layouts[key] = layout
+        found = frozenset(self.encoders) - layout.absent
+        self._layouts[key[0], found] = layout
         self._of_nobody = layout.of_nobody(leaves)
-        found = set(self.encoders) - layout.absent
         self._known |= found
         if torch.is_grad_enabled() and self._inputs is not None:
             self._never_called |= found - self._called
-        self._marks.needless |= {
-            m for m, _ in self._marks.made if layout.holds(m, leaves, self._outputs[m])
+        self._marks.needless |= {  # found by value, or though the mark was lost
+            m
+            for m, _ in self._marks.made
+            if layout.holds(m, leaves, self._outputs[m]) or m in found - key[1]
         }
 
     def _known_layout(self, leaves: Sequence[Any], key: _Key) -> Layout | None:
