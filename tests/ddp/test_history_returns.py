@@ -1,4 +1,4 @@
-"""The history of a training in processes that ``fit`` starts itself, in the process that called it."""
+"""The history of processes that ``fit`` starts itself comes back to the process that called."""
 
 import gc
 import os

@@ -62,16 +62,20 @@ def is_finite(history: Sequence[Mapping[str, Any]]) -> bool:
 
 @contextmanager
 def lines_said() -> Iterator[list[str]]:
-    """What ``rank_zero_info`` says meanwhile."""
+    """What the callback says meanwhile by ``rank_zero_info``."""
     lines: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
+            if record.getMessage().startswith("InfoRegCallback: "):
+                lines.append(record.getMessage())
 
     loggers = [
         logging.getLogger(name)
-        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+        for name in (
+            "lightning.pytorch.utilities.rank_zero",
+            "lightning.fabric.utilities.rank_zero",
+        )
     ]
     listener, levels = Listener(), [logger.level for logger in loggers]
     for logger in loggers:

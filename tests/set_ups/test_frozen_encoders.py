@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.modules import CLASSES, Late, assert_same_weights, make_batches, snapshot
-from helpers.set_ups import always, fit, is_finite, lines_said, linear_share, log_p, mean
+from helpers.set_ups import always, fit, is_finite, linear_share, lines_said, log_p, mean
 
 BETWEEN = ["nothing", "pooled", "pooled inside", "flattened", "normalized", "in place", "projected"]
 AROUND = ["grad", "no_grad", "inference", "eval"]

@@ -1,4 +1,4 @@
-"""Targets of every task: each score is the negative of a plain torch loss of the unimodal logits."""
+"""Targets of every task: a score is the negative of a plain torch loss of unimodal logits."""
 
 import math
 

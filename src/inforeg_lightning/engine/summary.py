@@ -56,13 +56,18 @@ def describe_end(engine: Engine) -> str:
     for modality in engine.modalities:
         acted = [entry for entry in history if _acted(entry, modality)]
         text = f"{modality} in {len(acted)} of {len(history)} {unit}"
-        for quantity, name in (("alpha", "α"), ("coefficient", "factor"), ("pull", "ρ")):
+        for quantity, name in (
+            ("alpha", "mean α"),
+            ("coefficient", "mean factor"),
+            ("pull", "ρ"),
+        ):
             values = [entry[quantity][modality] for entry in acted if quantity in entry]
             known = [value for value in values if value is not None]
             if known:
-                text += f", mean {name} {sum(known) / len(known):.2g}"
+                text += f", {name} {sum(known) / len(known):.2g}"
         parts.append(text)
-    done = "measured" if engine.only_measures else "acted on"
+    pulls = "alpha" in engine.method.quantities
+    done = "measured" if engine.only_measures else "regulated" if pulls else "acted on"
     return f"{engine.name}: {done} " + "; ".join(parts)
 
 
