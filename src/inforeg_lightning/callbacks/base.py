@@ -262,7 +262,7 @@ class MethodCallback(Callback):
                 raise
             self.engine.tracker.warn_once("validation", f"validation is not scored: {error}")
             return
-        validation.begin_batch(target, present)
+        validation.begin_batch(self.engine.probe, target, present)
 
     def on_validation_batch_end(
         self,
@@ -280,7 +280,7 @@ class MethodCallback(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log ``val/<method>/score/<modality>``."""
         if self.engine.validation.is_open:
-            scores = self.engine.validation.end()
+            scores = self.engine.validation.end(self.engine.processes)
             found = {f"val/{self.method.name}/score/{m}": s for m, s in scores.items()}
             if found:
                 pl_module.log_dict(found, sync_dist=True)
@@ -328,6 +328,9 @@ class MethodCallback(Callback):
 
     def _look_again(self, trainer: Trainer, module: LightningModule) -> None:
         if self._find(trainer, module) or not self.engine.is_attached:
+            if self.engine.is_attached and self.engine.tracker.sums is not None:
+                # Anchors and sums are of the modules before.
+                self._log_directly(trainer, self.engine.end_period(trainer.global_step))
             self._attach(trainer)
 
     def _attach(self, trainer: Trainer) -> None:

@@ -64,16 +64,15 @@ class Context:
     @property
     def device(self) -> torch.device:
         """That of the first encoder that has parameters."""
-        encoders = [encoder for encoder in self.encoders.values() if encoder.parameters]
-        return encoders[0].device if encoders else torch.device("cpu")
+        return self.tracker.device
 
 
 @dataclass(frozen=True)
 class Forward:
-    """The head's call in a training step, for a method to edit what it returns.
+    """The head's call in a batch; in a training step for a method to edit what it returns.
 
     Args:
-        call: The call, with its graph.
+        call: The call, in training with its graph.
         output: What the head returned.
         target: Of this (micro-)batch, as the user gives it.
         ignore_index: The target of a position that counts nowhere.

@@ -35,10 +35,6 @@ class Encoder:
         """Whether any parameter is."""
         return any(p.requires_grad for p in self.parameters)
 
-    def has_parameters_of(self, other: "Encoder") -> bool:
-        """Whether these are the very parameters of another, as after ``torch.compile``."""
-        return [*self.index] == [*other.index]
-
     def held_by(self, optimizer: Optimizer) -> list[nn.Parameter]:
         """The encoder's parameters that an optimiser steps, in the encoder's order."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}

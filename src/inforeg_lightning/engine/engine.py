@@ -89,7 +89,7 @@ class Engine:
         self.processes = Processes()
         self.probe: UnimodalProbe | None = None
         self.modules: dict[str, list[nn.Module]] = {}
-        self.validation = Validation(self)
+        self.validation = Validation(method, self.tracker, ignore_index)
         self._context: Context | None = None
         self._scores = StepScores(
             self.modalities, score, ignore_index, method.needs_scores, method.scores_by_mean
@@ -327,7 +327,7 @@ class Engine:
         Args:
             inside: Whether the period that is open goes on after this.
         """
-        return write_state(self, inside)
+        return write_state(self.method, self.tracker, self.period, inside)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, before :meth:`attach`.
@@ -336,7 +336,7 @@ class Engine:
             ValueError: It is of another version, variant or score, or of other modalities or
                 periods.
         """
-        read_state(self, state)
+        read_state(state, self.method, self.tracker, self.period)
 
     # Inside
 
@@ -346,6 +346,8 @@ class Engine:
         if self.probe is not None and self._target is not None:
             known = self.method.unimodal_logits()
             logits = self.probe.logits() if known is None else known
+            if known is not None:
+                self.probe.start()  # as `logits` does: another forward pass may follow
             if logits is not None:
                 reported.append((logits, self._target, self._present))
         return reported

@@ -148,7 +148,7 @@ class Regulator:
         if present is None and not isinstance(batch, Tensor):
             present = find_present(batch, self.present, self.engine.modalities)
         if self.engine.validation.is_open:
-            self.engine.validation.begin_batch(target, present or {})
+            self.engine.validation.begin_batch(self.engine.probe, target, present or {})
             yield
             self.engine.validation.end_batch()
             return
@@ -172,7 +172,7 @@ class Regulator:
             raise RuntimeError("call begin_epoch(epoch) before the first validation")
         self.engine.validation.begin()
         yield scores
-        scores |= self.engine.validation.end()
+        scores |= self.engine.validation.end(self.engine.processes)
 
     def end_epoch(self) -> None:
         """End the epoch: trace, relative change, history."""

@@ -86,16 +86,7 @@ class InfoReg(Method):
         return make_window(self.window, modalities=modalities, K=self.K)
 
     def attach(self, context: Context) -> None:
-        """Take the anchors of a checkpoint to the encoders, now that these are known.
-
-        An encoder that was replaced within a period begins it anew.
-        """
-        before = self.__dict__.get("context")
-        if before is not None:
-            for modality, encoder in context.encoders.items():
-                if not encoder.has_parameters_of(before.encoders[modality]):
-                    self.anchors.pop(modality, None)
-                    self._free_runs.pop(modality, None)
+        """Take the anchors of a checkpoint to the encoders, now that these are known."""
         super().attach(context)
         self.anchors = {
             m: _placed(self.anchors.get(m, {}), encoder) for m, encoder in context.encoders.items()

@@ -115,6 +115,12 @@ class Tracker(Stateful):
         self._held = {}
 
     @property
+    def device(self) -> torch.device:
+        """That of the first encoder that has parameters."""
+        encoders = [encoder for encoder in self.encoders.values() if encoder.parameters]
+        return encoders[0].device if encoders else torch.device("cpu")
+
+    @property
     def traces(self) -> dict[str, list[float]]:
         """Modality -> its trace in each period that has ended."""
         return {m: [entry["trace"][m] for entry in self.history] for m in self.modalities}
