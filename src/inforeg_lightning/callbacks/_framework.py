@@ -37,6 +37,7 @@ __all__ = ["Callback", "LightningModule", "Trainer", "rank_zero_info"]
 
 T = TypeVar("T")
 
+_FRAMEWORKS = ("lightning", "pytorch_lightning")
 _STRATEGIES = {
     "DeepSpeedStrategy": "keeps gradients in buffers of its own, where they cannot be regulated",
     "FSDPStrategy": "flattens parameters, so that an encoder's cannot be told from others'",
@@ -108,19 +109,26 @@ def scales_of(trainer: Trainer, module: LightningModule) -> Scales:
     return Scales(scaler.scale(one * scale), scaler.scale(one))
 
 
-def planned_periods(trainer: Trainer, period: int | str) -> float:
-    """In how many periods the Trainer will train from here, as far as it can be known."""
+def planned(trainer: Trainer) -> tuple[float, float]:
+    """How many epochs and optimiser steps there are to come, this one among them.
+
+    ``inf`` where it cannot be known: of a loader without length, say, or an unlimited training.
+    """
     unlimited = trainer.max_epochs is None or trainer.max_epochs < 0
-    epochs = math.inf if unlimited else float(trainer.max_epochs or 0)
+    epochs = math.inf if unlimited else float(trainer.max_epochs or 0) - trainer.current_epoch
+    steps = trainer.max_steps - trainer.global_step if trainer.max_steps > -1 else math.inf
     batches = float(trainer.num_training_batches)
-    per_epoch = batches / trainer.accumulate_grad_batches
-    steps = float(trainer.max_steps) if trainer.max_steps > -1 else math.inf
-    if math.isfinite(per_epoch):
-        per_epoch = max(math.ceil(per_epoch), 1)
+    if math.isfinite(batches):
+        per_epoch = max(math.ceil(batches / trainer.accumulate_grad_batches), 1)
         steps = min(steps, epochs * per_epoch)
         epochs = min(epochs, steps / per_epoch)
-    periods = steps / period if isinstance(period, int) else epochs
-    return math.ceil(periods) if math.isfinite(periods) else periods
+    return math.ceil(epochs) if math.isfinite(epochs) else epochs, steps
+
+
+def makes_itself(module: LightningModule) -> bool:
+    """Whether a module has hooks that run after ours, in which it may still make its encoders."""
+    hooks = (getattr(type(module), name) for name in ("on_fit_start", "on_train_start"))
+    return any(hook.__module__.split(".")[0] not in _FRAMEWORKS for hook in hooks)
 
 
 def forward_context(trainer: Trainer) -> Callable[[], Any]:

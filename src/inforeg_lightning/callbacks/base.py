@@ -13,7 +13,8 @@ from inforeg_lightning.callbacks._framework import (
     TrainerProcesses,
     check_strategy,
     forward_context,
-    planned_periods,
+    makes_itself,
+    planned,
     rank_zero_info,
     scaler_of,
     scales_of,
@@ -21,7 +22,7 @@ from inforeg_lightning.callbacks._framework import (
 )
 from inforeg_lightning.callbacks._mailbox import Mailbox
 from inforeg_lightning.engine.book.history import Entry, flatten
-from inforeg_lightning.engine.checks import check_optimizers, shown
+from inforeg_lightning.engine.checks import NotThere, check_optimizers, shown
 from inforeg_lightning.engine.engine import Engine
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.target import Present, Target, find_present, find_target
@@ -82,6 +83,7 @@ class MethodCallback(Callback):
         self._fitting = True
         self._epoch_is_trained = False
         self._announced = False
+        self._epoch_begins = False
         self._mailbox = Mailbox()
 
     @property
@@ -154,12 +156,13 @@ class MethodCallback(Callback):
         """Find the modules: those of ``setup`` and ``configure_model`` exist by now."""
         check_optimizers(trainer.optimizers, scaler_of(trainer) is not None)
         self.method.check(pl_module, trainer.optimizers)
-        self._find(trainer, pl_module)
+        self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the encoders, now on their device, and go on where a checkpoint stopped."""
-        self._find(trainer, pl_module)
-        self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
+        self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
+        if self.engine.modules:
+            self._attach(trainer)
         tracker = self.engine.tracker
         self._announced = False
         if trainer.global_step > 0 and not tracker.history and tracker.sums is None:
@@ -174,10 +177,8 @@ class MethodCallback(Callback):
         self.method.end_epoch()
         if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
             self._log_directly(trainer, self.engine.end_period(trainer.global_step))
-        if self._find(trainer, pl_module):
-            if self.engine.tracker.sums is not None:  # anchors are of the modules before
-                self._log_directly(trainer, self.engine.end_period(trainer.global_step))
-            self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
+        self._look_again(trainer, pl_module)
+        self._epoch_begins = True
 
     # A batch
 
@@ -186,6 +187,9 @@ class MethodCallback(Callback):
     ) -> None:
         """Remember the target of the batch and watch its forward pass."""
         engine = self.engine
+        if self._epoch_begins:  # the module's own hook of the epoch's start comes after ours
+            self._epoch_begins = False
+            self._look_again(trainer, pl_module)
         target = None if engine.probe is None else find_target(batch, self.target)
         present = find_present(batch, self.present, self.modalities)
         engine.begin_batch(target, present, scales_of(trainer, pl_module), trainer.current_epoch)
@@ -195,17 +199,18 @@ class MethodCallback(Callback):
     ) -> None:
         """Add the scores of this (micro-)batch to those of the step."""
         self.engine.before_backward(loss)
-        if not self._announced:
-            self._announced = True
-            for line in describe_start(self.engine):
-                rank_zero_info(line)
-            if trainer.is_global_zero:
-                warn_of_idle_window(self.engine, planned_periods(trainer, self.engine.period))
+        self._announce(trainer)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Measure the gradients of the step, then edit those of the encoders in their window."""
+        if self.engine.has_unseen_loss(optimizer):
+            raise ValueError(
+                f"{type(self).__name__} saw no loss before {type(optimizer).__name__} steps the "
+                "encoders. With manual optimisation, call `self.manual_backward(loss)` instead of "
+                "`loss.backward()`: it calls the hooks of callbacks."
+            )
         self.engine.before_step(optimizer, trainer.global_step)
 
     def on_train_batch_end(
@@ -217,6 +222,7 @@ class MethodCallback(Callback):
         batch_idx: int,
     ) -> None:
         """Take in the step; end a period of steps."""
+        self._announce(trainer)
         is_full = self.engine.end_batch()
         self._epoch_is_trained = trainer.is_last_batch
         if is_full:
@@ -303,6 +309,7 @@ class MethodCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """History, open period and what the method keeps."""
+        _ = self.history  # takes in what other processes have trained
         return self.engine.state_dict(
             inside=not (self.engine.period == "epoch" and self._epoch_is_trained)
         )
@@ -319,8 +326,32 @@ class MethodCallback(Callback):
 
     # Inside
 
-    def _find(self, trainer: Trainer, module: LightningModule) -> bool:
-        changed = self.engine.find(module, will_unfreeze(trainer))
+    def _look_again(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._find(trainer, module) or not self.engine.is_attached:
+            if self.engine.is_attached and self.engine.tracker.sums is not None:
+                # Anchors and sums are of the modules before.
+                self._log_directly(trainer, self.engine.end_period(trainer.global_step))
+            self._attach(trainer)
+
+    def _attach(self, trainer: Trainer) -> None:
+        self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
+
+    def _announce(self, trainer: Trainer) -> None:
+        if self._announced:
+            return
+        self._announced = True
+        for line in describe_start(self.engine):
+            rank_zero_info(line)
+        if trainer.is_global_zero:
+            warn_of_idle_window(self.engine, *planned(trainer))
+
+    def _find(self, trainer: Trainer, module: LightningModule, may_wait: bool = False) -> bool:
+        try:
+            changed = self.engine.find(module, will_unfreeze(trainer))
+        except NotThere:
+            if may_wait:
+                return False
+            raise
         if self.engine.probe is not None:
             self.engine.probe.context = forward_context(trainer)
         return changed

@@ -9,7 +9,7 @@ A window may have ``first``, the first period in which it can be open; without i
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from inforeg_lightning.core.fisher import relative_change
 
@@ -207,24 +207,34 @@ def make_window(
         "never": lambda: RangeWindow(0, 0),
     }
     PaperWindow(K)  # K is checked whatever the window
+    K = float(K)  # of NumPy, too, it is written as a plain number
     if isinstance(window, str):
         if window not in named:
             raise ValueError(f"`window` must be one of {sorted(named)}, but is {window!r}")
         return named[window]()
     if callable(window):
         return window
+    window = plain_range(window)
+    if isinstance(window, tuple) and len(window) == 2 and isinstance(window[0], int):
+        return RangeWindow(*window)
+    raise TypeError(
+        "`window` must be a name, a range (start, stop) of periods, or a callable "
+        f"(traces) -> {{modality: bool}}, but is {window!r}"
+    )
+
+
+def plain_range(window: str | tuple[int, int | None] | Window) -> Any:
+    """A range of NumPy's integers, or in a list, as a tuple of plain ones; else what was given."""
     if (
         isinstance(window, Sequence)
+        and not isinstance(window, str)
         and len(window) == 2
         and isinstance(window[0], Integral)
         and isinstance(window[1], Integral | None)
     ):
         start, stop = window
-        return RangeWindow(int(start), None if stop is None else int(stop))
-    raise TypeError(
-        "`window` must be a name, a range (start, stop) of periods, or a callable "
-        f"(traces) -> {{modality: bool}}, but is {window!r}"
-    )
+        return int(start), None if stop is None else int(stop)
+    return window
 
 
 def _check_threshold(K: float) -> None:

@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import is_dataclass
+from numbers import Real
 from typing import Any
 
 from inforeg_lightning.engine.book.tracker import Tracker
@@ -22,7 +24,7 @@ def write_state(
         inside: Whether the period that is open goes on after this.
     """
     return _identity(method, tracker, period) | {
-        "settings": _settings(method),
+        "settings": _settings(method, tracker),
         "book": tracker.state_dict(inside),
         "method": method.state_dict(inside),
     }
@@ -48,7 +50,7 @@ def read_state(
                 f"the checkpoint's {tracker.name} has {name} {state.get(name)!r}, this one has "
                 f"{value!r}. Resume with the same callback, or start without ckpt_path."
             )
-    before, now = state["settings"], _settings(method)
+    before, now = state["settings"], _settings(method, tracker)
     changed = [f"{n}={before[n]} -> {now[n]}" for n in now if before.get(n, now[n]) != now[n]]
     if changed:
         warnings.warn(
@@ -71,12 +73,18 @@ def _identity(method: Method, tracker: Tracker, period: int | str) -> dict[str, 
     }
 
 
-def _settings(method: Method) -> dict[str, str]:
-    """By argument, in words: objects of a user's own are told apart by their class only."""
-    return {
-        name: repr(value)
-        if isinstance(value, str | int | float | bool | tuple | dict | None)
-        or hasattr(value, "__dataclass_fields__")
-        else type(value).__qualname__
-        for name, value in method.settings.items()
-    }
+def _settings(method: Method, tracker: Tracker) -> dict[str, str]:
+    """By argument, in words: objects of a user's own are told apart by their class only.
+
+    The window stands as it is made of what the user wrote, so that two ways to write one are equal.
+    """
+    settings = method.settings | {"window": tracker.window}
+    return {name: _in_words(value) for name, value in settings.items()}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return f"{float(value):g}"
+    if isinstance(value, str | bool | tuple | dict | None) or is_dataclass(value):
+        return repr(value)
+    return type(value).__qualname__

@@ -68,6 +68,18 @@ def check_number(
     return number
 
 
+def check_ignored(ignore_index: object) -> float:
+    """Check what a user writes for ``ignore_index``: any number, NaN too, of Python or NumPy."""
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, numbers.Real):
+        raise TypeError(
+            "`ignore_index` must be a number, the target that counts nowhere, but is "
+            f"{shown(ignore_index)}"
+        )
+    if isinstance(ignore_index, numbers.Integral):
+        return int(ignore_index)
+    return float(ignore_index)
+
+
 def check_count(name: str, value: object, of: str) -> int:
     """Check how many, at least one, of something a user asks for; of Python or NumPy.
 
@@ -110,22 +122,33 @@ def shown(value: object) -> str:
         return f"a module ({type(value).__name__})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {shown(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(shown, value)) + "]"
     text = repr(value)
     return text if len(text) <= 200 else f"a {type(value).__name__}"
 
 
+class NotThere(ValueError):
+    """Nothing stands at a path, or nothing does yet: a hook of the model may still make it."""
+
+
 def resolve(module: nn.Module, path: str, argument: str) -> nn.Module:
-    """The module at an attribute path."""
+    """The module at an attribute path.
+
+    Raises:
+        NotThere: Nothing is there.
+        ValueError: It is something else than a module.
+    """
     try:
         found = attrgetter(path)(module)
     except AttributeError:
         children = [name for name, _ in module.named_children()]
-        raise ValueError(
+        raise NotThere(
             f"`{argument}` is {path!r}, but {type(module).__name__} has no such attribute. Its "
             f"modules are {children}; a path may go deeper, as in 'encoders.audio'."
         ) from None
     if not isinstance(found, nn.Module):
-        raise ValueError(
+        raise (NotThere if found is None else ValueError)(
             f"`{argument}` is {path!r}, which is a {type(found).__name__} and not an nn.Module."
         )
     return found

@@ -63,8 +63,8 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        """That of the first encoder."""
-        return next(iter(self.encoders.values())).device
+        """That of the first encoder that has parameters."""
+        return self.tracker.device
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,13 @@ from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Tracker
 from inforeg_lightning.engine.checkpoint import read_state, write_state
-from inforeg_lightning.engine.checks import check_encoders, check_parameters, check_period, resolve
+from inforeg_lightning.engine.checks import (
+    check_encoders,
+    check_ignored,
+    check_parameters,
+    check_period,
+    resolve,
+)
 from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
@@ -70,7 +76,7 @@ class Engine:
             )
         self.method = method
         self.head_path = head
-        self.ignore_index = ignore_index
+        self.ignore_index = check_ignored(ignore_index)
         self.period = check_period(period)
         self.name = name
         self.tracker = Tracker(
@@ -93,6 +99,12 @@ class Engine:
         self._reported: list[_Reported] = []
         self._is_open = False
         self._stepped = False
+
+    @property
+    def device(self) -> torch.device:
+        """That of the encoders, while attached."""
+        assert self._context is not None
+        return self._context.device
 
     # Before training
 
@@ -217,7 +229,7 @@ class Engine:
             if self._stepped:  # a second forward pass of a manually optimised batch
                 self._forget_step()
             self._scores.add(logits, of_batch, present)
-        device = self._context.device
+        device = self.device
         finite = (
             torch.ones((), dtype=torch.bool, device=device)
             if loss is None
@@ -245,6 +257,14 @@ class Engine:
         self.method.after_scores()
         self._stepped = True
 
+    def has_unseen_loss(self, optimizer: Optimizer) -> bool:
+        """Whether an optimiser is about to step encoders though no loss was ever seen."""
+        return (
+            self.method.needs_scores
+            and not self._scores.ever_scored
+            and self.tracker.has_gradient(optimizer)
+        )
+
     def end_batch(self) -> bool:
         """Let go of a batch and take in the step that it led to.
 
@@ -268,6 +288,8 @@ class Engine:
         """
         self.method.end_period()
         entry = self.tracker.end(index)
+        if self.period == "epoch" or entry["epoch"] > self.tracker.history[0]["epoch"]:
+            self.tracker.warn_of_absence()
         self.method.describe_period(entry)
         self.method.forget(Lifetime.PERIOD)
         return entry

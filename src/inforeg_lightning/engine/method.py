@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inforeg_lightning.core.scores import ScoreFunction
-from inforeg_lightning.core.window import Window, make_window
+from inforeg_lightning.core.window import Window, make_window, plain_range
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime, Stateful
 from inforeg_lightning.engine.book.tracker import Done, Step
@@ -49,7 +49,7 @@ class Method(Stateful):
     context: Context
 
     def __init__(self, window: WindowArgument, score: str | ScoreFunction = "log_prob") -> None:
-        self.window = window
+        self.window = plain_range(window)
         self.score = score
 
     @property

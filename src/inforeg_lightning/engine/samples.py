@@ -49,7 +49,7 @@ def as_samples(
     rows = logits.movedim(_class_dim(logits, target), -1)
     if target.shape == logits.shape:
         probabilities = target.movedim(_class_dim(logits, target), -1).reshape(-1, classes)
-        counted = ~is_ignored(probabilities, ignore_index).any(dim=1)
+        counted = ~_are_ignored(probabilities, ignore_index)
         probabilities = torch.where(counted[:, None], probabilities, 0).to(rows.dtype)
         if may_read:
             _check_probabilities(probabilities, counted, target)
@@ -95,7 +95,7 @@ def mean_cross_entropy(
         modality, logits, target, "log_prob", ignore_index, may_read=False
     )
     if present is not None:
-        counted = counted & present.repeat_interleave(len(counted) // max(len(present), 1))
+        counted = counted & among_samples(present, len(counted), modality)
     if target.dim() == 1:
         target = torch.where(counted, target, -100)
         return F.cross_entropy(at_least_float32(rows), target.long(), reduction=reduction)
@@ -117,7 +117,7 @@ def count_samples(
     """
     counted = ~is_ignored(target, ignore_index)
     if target.shape == logits.shape:
-        counted = counted.all(dim=_class_dim(logits, target))
+        counted = ~_are_ignored(target.movedim(_class_dim(logits, target), -1), ignore_index)
     if present is not None:
         counted = counted.reshape(len(present), -1) & present[:, None]
     return counted.sum()
@@ -125,7 +125,40 @@ def count_samples(
 
 def is_ignored(target: Tensor, ignore_index: float) -> Tensor:
     """Where a target counts nowhere."""
-    return target.isnan() if math.isnan(ignore_index) else target == ignore_index
+    if math.isnan(ignore_index):
+        return target.isnan()
+    if target.dtype == torch.uint8 and not 0 <= ignore_index <= 255:
+        return torch.zeros_like(target, dtype=torch.bool)  # else -100 would wrap around to 156
+    return target == ignore_index
+
+
+def among_samples(present: Tensor, samples: int, modality: str) -> Tensor:
+    """Which of the samples have a modality, where a sample of the batch is several of them.
+
+    Args:
+        present: Which samples of the batch have it, shape ``(B,)``, bool.
+        samples: Their number N, a multiple of B.
+        modality: For the error.
+
+    Returns:
+        Shape ``(N,)``, bool.
+
+    Raises:
+        ValueError: N is no multiple of B.
+    """
+    times, left_over = divmod(samples, max(len(present), 1))
+    if left_over:
+        raise ValueError(
+            f"`present=` gives {modality} a mask of {len(present)} samples, but the batch has "
+            f"{samples}. Give one value per sample of the batch."
+        )
+    return present.repeat_interleave(times)
+
+
+def _are_ignored(probabilities: Tensor, ignore_index: float) -> Tensor:
+    """Which rows count nowhere: all of a row is ``ignore_index``, or some of it NaN."""
+    ignored = is_ignored(probabilities, ignore_index)
+    return ignored.any(dim=-1) if math.isnan(ignore_index) else ignored.all(dim=-1)
 
 
 def _class_dim(logits: Tensor, target: Tensor) -> int:

@@ -15,7 +15,7 @@ from inforeg_lightning.core.scores import (
     probability,
 )
 from inforeg_lightning.engine.distributed import Processes
-from inforeg_lightning.engine.samples import as_samples, is_ignored
+from inforeg_lightning.engine.samples import among_samples, as_samples, is_ignored
 
 SCORES: Mapping[str, ScoreFunction] = {
     "log_prob": log_probability,
@@ -174,6 +174,6 @@ class StepScores:
             score = score.clamp(min=self.floor)
         scored = counted
         if present is not None:
-            scored = counted & present.repeat_interleave(len(counted) // max(len(present), 1))
+            scored = counted & among_samples(present, len(counted), modality)
         sums = torch.where(scored, score, 0.0).sum()
         return sums, scored.sum().to(score.dtype), counted.sum().to(score.dtype)

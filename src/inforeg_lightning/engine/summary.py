@@ -1,9 +1,11 @@
 """What a user sees of a training: lines at its start and end, a figure and a table."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inforeg_lightning.engine.book.period import PeriodSums
 from inforeg_lightning.engine.engine import Engine
 from inforeg_lightning.engine.probe.head import plain_linear
 
@@ -37,9 +39,11 @@ def describe_start(engine: Engine) -> list[str]:
             acts += "; not in the first batch"
         lines.append(f"{engine.name}: {modality}: {count:,} parameters, {acts}; {split}")
     if engine.probe is not None and (strangers := engine.probe.of_nobody()):
+        absent = [] if engine.probe.layout is None else sorted(engine.probe.layout.absent)
         lines.append(
-            f"{engine.name}: {' and '.join(strangers)} of the head's input belong to no encoder, "
-            "and are left out of every unimodal logit"
+            f"{engine.name}: {' and '.join(strangers)} of the head's input belong to no encoder"
+            + (f", or to {' and '.join(absent)}, which the first batch lacks" if absent else "")
+            + ", and are left out of every unimodal logit"
         )
     return lines
 
@@ -52,34 +56,59 @@ def describe_end(engine: Engine) -> str:
     for modality in engine.modalities:
         acted = [entry for entry in history if _acted(entry, modality)]
         text = f"{modality} in {len(acted)} of {len(history)} {unit}"
-        for quantity, name in (("alpha", "α"), ("coefficient", "factor"), ("pull", "ρ")):
+        for quantity, name in (
+            ("alpha", "mean α"),
+            ("coefficient", "mean factor"),
+            ("pull", "ρ"),
+        ):
             values = [entry[quantity][modality] for entry in acted if quantity in entry]
             known = [value for value in values if value is not None]
             if known:
-                text += f", mean {name} {sum(known) / len(known):.2g}"
+                text += f", {name} {sum(known) / len(known):.2g}"
         parts.append(text)
-    done = "measured" if engine.only_measures else "acted on"
+    pulls = "alpha" in engine.method.quantities
+    done = "measured" if engine.only_measures else "regulated" if pulls else "acted on"
     return f"{engine.name}: {done} " + "; ".join(parts)
 
 
-def warn_of_idle_window(engine: Engine, periods: float) -> None:
+def warn_of_idle_window(engine: Engine, epochs: float, steps: float = math.inf) -> None:
     """Warn if no period that is planned can be regulated.
 
     Args:
         engine: The engine.
-        periods: How many there will be in all, as far as is known.
+        epochs: How many there are to come, ``inf`` if that is not known.
+        steps: How many optimiser steps there are to come, likewise.
     """
-    window = engine.tracker.window
+    window, period, history = engine.tracker.window, engine.period, engine.tracker.history
+    sums = engine.tracker.sums
     first = getattr(window, "first", 0)
+    to_come = epochs
+    if isinstance(period, int):
+        to_come = steps if math.isinf(steps) else math.ceil((steps + _steps_of(sums)) / period)
+    periods = len(history) + to_come
     if engine.only_measures or periods > first:
         return
-    steps = "period=N" if engine.period == "epoch" else f"a `period` below {engine.period}"
+    unit = "epochs" if period == "epoch" else f"periods of {period} steps"
     warnings.warn(
         f"{engine.name}: no period of this training can be regulated: {window!r} can open in "
-        f"period {first} at the earliest, but only {periods:g} "
-        f"{'epochs' if engine.period == 'epoch' else 'periods'} are planned. Pass {steps} with N "
-        f"optimiser steps, so that there are more than {first} periods, or another `window`.",
+        f"period {first} at the earliest (counted from 0), but only {periods:g} {unit} are planned."
+        f" {_remedy(first, steps)}",
         stacklevel=3,
+    )
+
+
+def _steps_of(sums: PeriodSums | None) -> int:
+    return 0 if sums is None else sums.steps
+
+
+def _remedy(first: int, steps: float) -> str:
+    """What to write so that there are periods enough: 20, if that many steps are planned."""
+    if steps <= first:
+        return f"Train for more than {first} steps, or pass window='always'."
+    length = 100 if math.isinf(steps) else max(min(steps // 20, math.ceil(steps / first) - 1), 1)
+    return (
+        f"Pass period={length:g}, a number of optimiser steps, so that there are more periods, or "
+        "another `window`."
     )
 
 

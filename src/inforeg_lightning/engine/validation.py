@@ -95,10 +95,9 @@ class Validation:
         """
         scores, self._scores = self._scores, None
         self._method.end_validation()
-        device = next(iter(self._tracker.encoders.values())).device
         if scores is None:
             return {}
-        scores.add_loss(torch.ones((), dtype=torch.bool, device=device))
+        scores.add_loss(torch.ones((), dtype=torch.bool, device=self._tracker.device))
         scored = scores.over_processes(processes)
         assert scored is not None
         found = zip(self._tracker.modalities, scored.scores.tolist(), strict=True)

@@ -1,5 +1,6 @@
 """InfoReg: adaptive unimodal regulation (CVPR 2025, arXiv 2503.18595), as the paper has it."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ class InfoReg(Method):
     ) -> None:
         super().__init__(window, score)
         self.beta = check_number("beta", beta, 0, 80, " (the paper searched 0.1 to 1.0)")
-        self.K = K
+        self.K = float(K) if isinstance(K, numbers.Real) else K  # else the window refuses it
         self._handles: dict[int, RemovableHandle] = {}
         self.add_state("anchors", dict, Lifetime.PERIOD, saved="inside")
         self.add_state("_free_runs", dict, Lifetime.PERIOD, saved="inside")

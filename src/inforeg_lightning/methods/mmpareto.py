@@ -14,7 +14,7 @@ from inforeg_lightning.engine.checks import check_number, check_unsharded
 from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.probe.layout import nodes_of
+from inforeg_lightning.engine.probe.graph import nodes_of
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
     check_one_side,

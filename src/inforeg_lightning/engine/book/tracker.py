@@ -115,6 +115,12 @@ class Tracker(Stateful):
         self._held = {}
 
     @property
+    def device(self) -> torch.device:
+        """That of the first encoder that has parameters."""
+        encoders = [encoder for encoder in self.encoders.values() if encoder.parameters]
+        return encoders[0].device if encoders else torch.device("cpu")
+
+    @property
     def traces(self) -> dict[str, list[float]]:
         """Modality -> its trace in each period that has ended."""
         return {m: [entry["trace"][m] for entry in self.history] for m in self.modalities}
@@ -166,6 +172,11 @@ class Tracker(Stateful):
             index,
         )
 
+    def has_gradient(self, optimizer: Optimizer) -> bool:
+        """Whether an optimiser holds a gradient of an encoder."""
+        held = self._held_by(optimizer).values()
+        return any(p.grad is not None for parameters in held for p in parameters)
+
     def record(self, step: Step, done: Done) -> None:
         """Note what a step measured and what the method did in it."""
         for quantity, value in ({"trace": step.squared_norms} | dict(done)).items():
@@ -200,7 +211,7 @@ class Tracker(Stateful):
         """
         assert self.sums is not None
         values, skipped = self.sums.close(sum_of=self.sum_of)
-        self._warn_of(self.sums.steps, skipped, values["trace"])
+        self._warn_of(self.sums.steps, skipped, values)
         entry = make_entry(
             self.history[-1] if self.history else None,
             {"epoch": self.sums.epoch, "step": step, "steps": self.sums.steps, "skipped": skipped},
@@ -231,14 +242,28 @@ class Tracker(Stateful):
             if self.speaks:
                 warnings.warn(f"{self.name}: {message} This is said once.", stacklevel=4)
 
-    def _warn_of(self, steps: int, skipped: int, traces: Sequence[float | None]) -> None:
+    def warn_of_absence(self) -> None:
+        """Warn of a modality that no sample has had so far, while others were scored."""
+        ever = {m for entry in self.history for m, s in entry["score"].items() if s is not None}
+        for modality in self.modalities if ever else ():
+            if modality not in ever:
+                self.warn_once(
+                    f"absence of {modality}",
+                    f"no sample had {modality} in all of an epoch. If some did, does `encoders` "
+                    "name the module that training_step calls?",
+                )
+
+    def _warn_of(
+        self, steps: int, skipped: int, values: Mapping[str, Sequence[float | None]]
+    ) -> None:
         period = len(self.history)
         if skipped:
             self.warn_once(
                 "skipped",
                 f"{skipped} of {steps} steps of period {period} had a loss, score or gradient that "
                 "was not finite, or no unimodal logits. They are not regulated, and left out of "
-                "trace and window; `history` counts them as `skipped`.",
+                "trace and window; `history` counts them as `skipped`. (A target that is out of "
+                "range has no finite score: does `target=` lead to the classes?)",
             )
         if steps == 0:
             self.warn_once(
@@ -249,8 +274,11 @@ class Tracker(Stateful):
             )
         if steps == skipped:
             return
-        for modality, trace in zip(self.modalities, traces, strict=True):
-            if trace is None and self.encoders[modality].is_trainable:
+        scores = values["score"]
+        are_scored = any(score is not None for score in scores)
+        for modality, trace, score in zip(self.modalities, values["trace"], scores, strict=True):
+            is_absent = are_scored and score is None
+            if trace is None and not is_absent and self.encoders[modality].is_trainable:
                 self.warn_once(
                     f"gradient of {modality}",
                     f"the encoder of {modality} had no gradient in any step of period {period}, so "

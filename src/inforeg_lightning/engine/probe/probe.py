@@ -7,14 +7,22 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_map
+from torch.utils._pytree import TreeSpec, tree_flatten
 from torch.utils.hooks import RemovableHandle
 
+from inforeg_lightning.engine.probe.graph import present_in
 from inforeg_lightning.engine.probe.head import HeadCall, plain_linear, remedy
 from inforeg_lightning.engine.probe.layout import Layout
+from inforeg_lightning.engine.probe.marks import Marks
 from inforeg_lightning.engine.probe.precision import Precision
 
 T = TypeVar("T")
+
+Inputs = tuple[list[Any], TreeSpec, "_Key"]
+"""Those of a call of the head, flattened; how they were nested; what their layout depends on."""
+
+_Key = tuple[tuple[tuple[int, ...] | None, ...], frozenset[str]]
+"""The shapes of the inputs, for token sequences differ in length; and whose features are there."""
 
 Edit = Callable[[HeadCall, Tensor], Tensor]
 """``(call, output) -> output``: what a training step goes on with in place of the head's output.
@@ -50,21 +58,19 @@ class UnimodalProbe:
         self.context: Callable[[], AbstractContextManager[None]] | None = None
         """The precision of the forward pass, where the loop knows it; else as found in the pass."""
         self._linear = plain_linear(head)
-        self._frozen = {
-            modality
-            for modality, modules in encoders.items()
-            if not any(p.requires_grad for module in modules for p in module.parameters())
-        }
         self._outputs: dict[str, list[Tensor]] = {modality: [] for modality in encoders}
         self._called: set[str] = set()
-        self._marks: list[tuple[str, Tensor]] = []
-        self._marked: set[tuple[Any, ...]] = set()
-        self._inputs: tuple[list[Any], TreeSpec] | None = None
-        self._without_graph: tuple[list[Any], TreeSpec] | None = None
+        self._known: set[str] = set()
+        self._never_called: set[str] = set()
+        self._marks = Marks(encoders)
+        self._inputs: Inputs | None = None
+        self._without_graph: Inputs | None = None
         self._precision: Precision | None = None
-        self._layouts: dict[tuple[Any, ...], Layout] = {}
+        self._layouts: dict[_Key, Layout] = {}
+        self._of_nobody: list[str] = []
         self._watching = False
         self._edited = False
+        self._is_training = True
         before, after = _Hook(self, "head"), _Hook(self, "output")
         self._handles: list[RemovableHandle] = [
             head.register_forward_pre_hook(before, with_kwargs=True)
@@ -87,6 +93,7 @@ class UnimodalProbe:
         """Forget the last batch and watch the next forward pass."""
         self._forget()
         self._watching = True
+        self._is_training = editing
         self._edited = not editing
 
     def stop(self) -> None:
@@ -121,6 +128,8 @@ class UnimodalProbe:
         call = self._call(*inputs)
         precision = self._precision_again()
         self._forget()
+        if call is None:
+            return None
         with torch.no_grad(), precision, self._looking_away():
             return function(call)
 
@@ -133,13 +142,13 @@ class UnimodalProbe:
         if not self._watching or self._inputs is not None:
             return None
         self._called.add(modality)
-        marks = len(self._marks)
-        if modality in self._frozen and not torch.compiler.is_compiling():
-            output = self._mark(modality, output)
+        marked = self._marks.put(modality, output) if self._is_training else None
         self._outputs[modality] += [
-            leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)
+            leaf
+            for leaf in tree_flatten(output if marked is None else marked)[0]
+            if isinstance(leaf, Tensor)
         ]
-        return output if len(self._marks) > marks else None
+        return marked
 
     def see_head(self, args: Any, kwargs: Any) -> None:
         """Keep the inputs of the head's first call, with their graph where it is still needed."""
@@ -153,13 +162,14 @@ class UnimodalProbe:
             self._precision = Precision(tensors[0])
         if not torch.is_grad_enabled():
             # A teacher's pass, say; or reentrant checkpointing, where there is no other.
-            self._without_graph = self._without_graph or (leaves, spec)
+            self._without_graph = self._without_graph or (leaves, spec, self._key(leaves))
             return
-        if self._key(leaves) in self._layouts:
+        key = self._key(leaves)
+        if key in self._layouts:
             leaves = [x.detach() if isinstance(x, Tensor) else x for x in leaves]
             for outputs in self._outputs.values():
                 outputs.clear()
-        self._inputs = (leaves, spec)
+        self._inputs = (leaves, spec, key)
 
     # Traced into a compiled head or module, the edit would be lost.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -173,63 +183,77 @@ class UnimodalProbe:
                 "`head` must return the logits as one tensor, but returns "
                 f"{type(output).__name__}. Give as `head` the module that makes the logits."
             )
-        call = self._call(*tree_flatten((args, kwargs)))
+        call = self._call(*tree_flatten((args, kwargs)), self._inputs[2])
+        if call is None:
+            return None
         with self._looking_away():
             return self.edit(call, output)
 
     def of_nobody(self) -> list[str]:
         """Which features in the head's last inputs belong to no encoder, in words."""
-        return [] if self.layout is None else self._of_nobody
+        return self._of_nobody
 
-    def _call(self, leaves: list[Any], spec: TreeSpec) -> HeadCall:
-        layout = self._known_layout(leaves)
+    def _call(self, leaves: list[Any], spec: TreeSpec, key: _Key) -> HeadCall | None:
+        layout = self._known_layout(leaves, key)
         if layout is None:
+            if not key[1] and not self._called and self._known:
+                return None  # a batch without any modality
             try:
-                layout = Layout(leaves, self._outputs, self.encoders, self._marks)
+                layout = Layout(
+                    leaves,
+                    self._outputs,
+                    self.encoders,
+                    self._marks.made,
+                    self._known,
+                    self._like(key),
+                )
             except LookupError as error:
                 raise ValueError(
                     f"`head` cannot be split: {error}. {remedy(self.encoders)}"
                 ) from None
-            self._layouts[self._key(leaves)] = layout
-            self._marked |= {(m, tuple(z.shape)) for m, z in self._marks}
-            self._of_nobody = layout.of_nobody(leaves)
+            self._learn(layout, leaves, key)
         self.layout = layout
         return HeadCall(self.head, leaves, spec, layout, [*self.encoders])
 
-    def _known_layout(self, leaves: Sequence[Any]) -> Layout | None:
-        key = self._key(leaves)
+    def _learn(self, layout: Layout, leaves: list[Any], key: _Key) -> None:
+        """Remember a new layout, and what it says of batches to come."""
+        found = frozenset(self.encoders) - layout.absent
+        self._layouts[key[0], found] = layout
+        self._of_nobody = layout.of_nobody(leaves)
+        self._known |= found
+        if torch.is_grad_enabled() and self._inputs is not None:
+            self._never_called |= found - self._called
+        self._marks.needless |= {  # found by value, or though the mark was lost
+            m
+            for m, _ in self._marks.made
+            if layout.holds(m, leaves, self._outputs[m]) or m in found - key[1]
+        }
+
+    def _known_layout(self, leaves: Sequence[Any], key: _Key) -> Layout | None:
         known = self._layouts.get(key)
         if known is not None or any(isinstance(x, Tensor) and x.requires_grad for x in leaves):
             return known
         # No graph to tell, as in validation: samples are laid out alike in batches of any size.
-        for (others, called), layout in self._layouts.items():
-            alike = _of_samples(others) == _of_samples(key[0]) and called == key[1]
+        for (others, present), layout in self._layouts.items():
+            alike = _of_samples(others) == _of_samples(key[0]) and present == key[1]
             if alike and layout.is_by_sample(leaves):
                 return layout
         return None
 
-    def _key(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
-        """What the layout depends on: token sequences differ in length, batches in modalities."""
+    def _like(self, key: _Key) -> Layout | None:
+        """The layout known of inputs of the same kinds: the most complete, of the most samples."""
+        known = [
+            (-len(layout.absent), max(shape[0] for shape in others if shape), layout)
+            for (others, _), layout in self._layouts.items()
+            if [shape and len(shape) for shape in others] == [s and len(s) for s in key[0]]
+        ]
+        return max(known, key=lambda entry: entry[:2])[2] if known else None
+
+    def _key(self, leaves: Sequence[Any]) -> _Key:
         shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
-        return shapes, frozenset(self._called)
-
-    def _mark(self, modality: str, output: Any) -> Any:
-        """Have a graph begin at the outputs of a frozen encoder, to find them again in the head."""
-
-        def mark(leaf: Any) -> Any:
-            if (
-                not isinstance(leaf, Tensor)
-                or not leaf.is_floating_point()
-                or leaf.requires_grad
-                or leaf.is_inference()
-                or (modality, tuple(leaf.shape)) in self._marked
-            ):
-                return leaf
-            leaf = leaf.detach().requires_grad_()
-            self._marks.append((modality, leaf))
-            return leaf
-
-        return tree_map(mark, output)
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return shapes, frozenset(self._called | self._never_called)
+        return shapes, present_in(leaves, self.encoders, self._outputs, self._called)
 
     def _precision_again(self) -> AbstractContextManager[None]:
         if self.context is not None:
@@ -248,7 +272,7 @@ class UnimodalProbe:
         self._inputs = self._without_graph = self._precision = None
         self._edited = False
         self._called = set()
-        self._marks = []
+        self._marks.made = []
         for outputs in self._outputs.values():
             outputs.clear()
 

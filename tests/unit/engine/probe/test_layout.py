@@ -65,7 +65,7 @@ def test_nested_concatenations_and_parts_of_no_modality(features):
     audio, video = features
     x = torch.cat([torch.ones(2, 2), torch.cat([audio, video], 1), audio], dim=1)
     (kept,) = only([x], "audio")
-    assert torch.equal(kept[:, :2], torch.ones(2, 2)), "belongs to no modality, and stays"
+    assert not kept[:, :2].any(), "what belongs to no modality is in no unimodal logit"
     assert not kept[:, 6:10].any()
     assert torch.equal(kept[:, 10:], x[:, 10:])
 
@@ -115,6 +115,24 @@ def test_a_mixed_input_is_refused_even_if_all_modalities_are_found(features):
         only([audio, video, audio * video], "audio")
 
 
-def test_a_missing_modality_is_named(features):
+def test_a_called_encoder_whose_features_have_no_place_is_named(features):
+    audio, video = features
     with pytest.raises(LookupError, match="features of video are not among the inputs"):
-        only([features[0]], "audio")
+        only([audio], "audio", {"audio": [audio], "video": [video]})
+
+
+def test_an_encoder_that_was_not_called_is_absent(features):
+    audio, _ = features
+    x = torch.cat([audio, torch.ones(2, 4)], dim=1)
+    layout = Layout([x], {"audio": [audio]}, ENCODERS)
+    assert layout.absent == {"video"}
+    (kept,) = layout.keep_only(("audio",), [x])
+    assert torch.equal(kept[:, :4], audio)
+    assert not kept[:, 4:].any(), "what stands in the place of video is not audio's"
+
+
+def test_a_concatenation_inside_an_encoder_is_the_encoder_s(features):
+    audio, video = features
+    dense = torch.cat([torch.ones(2, 3), audio], dim=1)
+    (kept,) = only([torch.cat([dense, video], 1)], "audio", {"audio": [dense], "video": [video]})
+    assert torch.equal(kept[:, :7], dense)
