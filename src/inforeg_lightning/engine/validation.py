@@ -72,6 +72,12 @@ class Validation:
         if self._scores is not None:
             self._scores.add(logits, target, self._present)
 
+    def cancel(self) -> None:
+        """Leave a validation that failed."""
+        self._scores, self._target, self._present = None, None, {}
+        if self._engine.probe is not None:
+            self._engine.probe.stop()
+
     def end(self) -> dict[str, float]:
         """End a validation; all processes have to call it.
 

@@ -192,6 +192,16 @@ class Tracker(Stateful):
         self.sums.add(rows, had_gradient, scored.present, self._finite)
         self.forget(Lifetime.STEP)
 
+    def skip(self) -> None:
+        """Count a step that was never made, nor measured."""
+        if self.sums is not None:
+            none = torch.zeros(
+                len(self.modalities), device=next(iter(self.encoders.values())).device
+            )
+            rows = dict.fromkeys(self.quantities, none)
+            had_gradient = (False,) * len(self.modalities)
+            self.sums.add(rows, had_gradient, none > 0, (none > 0).any())
+
     def end(self, step: int) -> Entry:
         """End the period: write its entry of the history.
 
@@ -243,9 +253,10 @@ class Tracker(Stateful):
         if steps == 0:
             self.warn_once(
                 "steps",
-                f"no optimiser step was seen in period {period}. With manual optimisation, call "
-                "`self.manual_backward(loss)` instead of `loss.backward()`, and step through "
-                "`self.optimizers()`: these call the hooks of callbacks.",
+                f"no optimiser step was seen in period {period}. In Lightning's manual optimisation, "
+                "call `self.manual_backward(loss)` instead of `loss.backward()`, and step through "
+                "`self.optimizers()`: these call the hooks of callbacks. In a loop of your own, "
+                "give the Regulator the optimizers that step.",
             )
         if steps == skipped:
             return
