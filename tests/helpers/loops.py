@@ -1,7 +1,8 @@
 """The same training in every loop that the Regulator or a callback runs in."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
@@ -95,7 +96,7 @@ class SetUp:
             net,
             optimizer,
             self.paths(),
-            make_method(self.method),
+            settings.pop("method", None) or make_method(self.method),
             self.head,
             **{"period": self.period, "target": "labels"} | settings,
         )
@@ -272,4 +273,47 @@ LOOPS: dict[str, Callable[[SetUp], Trained]] = {
     "hugging_face": hugging_face,
     "lightning": lightning,
 }
-__all__ = ["LOOPS", "Net", "SetUp", "Trained", "make_method", "replace"]
+
+
+class Loop:
+    """A bare loop, step by step."""
+
+    def __init__(
+        self, set_up: SetUp | None = None, method: Method | None = None, **settings: Any
+    ) -> None:
+        set_up = set_up or SetUp("always")
+        self.net = set_up.net()
+        self.optimizer = set_up.sgd(self.net)
+        settings["method"] = method or make_method(set_up.method)
+        self.regulator = set_up.regulator(self.net, self.optimizer, **settings)
+        self.batches = set_up.batches()
+
+    def loss(self, index: int) -> torch.Tensor:
+        return self.net(**self.batches[index])["loss"]
+
+    def step(self, *indices: int) -> None:
+        for index in indices:
+            with self.regulator.batch(self.batches[index]):
+                loss = self.loss(index)
+            loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def epoch(self, number: int, batches: range = range(6)) -> None:
+        self.regulator.begin_epoch(number)
+        for index in batches:
+            self.step(index)
+        self.regulator.end_epoch()
+
+    def checkpoint(self) -> dict:
+        return copy.deepcopy(
+            {
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+        ) | {"regulator": self.regulator.state_dict()}
+
+    def load(self, saved: dict) -> None:
+        self.net.load_state_dict(saved["net"])
+        self.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
+        self.regulator.load_state_dict(saved["regulator"])

@@ -247,8 +247,8 @@ class Tracker(Stateful):
             self.warn_once(
                 "skipped",
                 f"{skipped} of {steps} steps of period {period} had a loss, score or gradient that "
-                "was not finite, or no unimodal logits. They are not regulated, and left out of "
-                "trace and window; `history` counts them as `skipped`.",
+                "was not finite, or no unimodal logits, or were never made. They are not regulated, "
+                "and left out of trace and window; `history` counts them as `skipped`.",
             )
         if steps == 0:
             self.warn_once(
