@@ -189,8 +189,10 @@ def hugging_face(set_up: SetUp, folder: str = "unused", **settings: Any) -> Trai
             weights.append(snapshot(net))
 
     class OnBatches(Trainer):
-        def get_train_dataloader(self) -> DataLoader:
-            return DataLoader(set_up.batches(), batch_size=None)
+        def get_train_dataloader(self, *_: Any) -> DataLoader:
+            return DataLoader(set_up.batches(), collate_fn=lambda batches: batches[0])
+
+        get_eval_dataloader = get_train_dataloader
 
     resume = settings.pop("resume", None)
     callback = RegulatorCallback(
@@ -211,6 +213,7 @@ def hugging_face(set_up: SetUp, folder: str = "unused", **settings: Any) -> Trai
             **defaults | settings,
         ),
         train_dataset=set_up.batches(),
+        eval_dataset=set_up.batches(),
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)),
         callbacks=[callback, Watch()],
     )
