@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import inforeg_lightning.callbacks as library
 from inforeg_lightning import InfoRegCallback
-from inforeg_lightning.callbacks.method import MethodCallback
+from inforeg_lightning.callbacks import MethodCallback
 from inforeg_lightning.models import AudioResNet18, VideoResNet18
 from measuring.interleave import Interleave, Joint, fit, ratios, seconds
 from measuring.published import Published

@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from inforeg_lightning.callbacks.method import MethodCallback
+from inforeg_lightning.callbacks import MethodCallback
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))

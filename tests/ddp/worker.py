@@ -17,7 +17,7 @@ from helpers.methods import METHODS, Method
 from helpers.modules import CLASSES, Late, encoder_paths, give_validation, make_batches
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
-from inforeg_lightning.callbacks.method import MethodCallback
+from inforeg_lightning.callbacks import MethodCallback
 
 EPOCHS = 6
 METHOD_EPOCHS = 3

@@ -17,9 +17,8 @@ def regulated(modalities=2, **settings):
 
 
 def official(modalities=2):
-    return InfoRegCallback.official(
-        encoder_paths(modalities), head="head", strength=(0.9, 0.5, 0.1)[:modalities]
-    )
+    strength = dict(zip(encoder_paths(modalities), (0.9, 0.5, 0.1), strict=False))
+    return InfoRegCallback.official(encoder_paths(modalities), head="head", strength=strength)
 
 
 def fit(module, callback, epochs=4, **settings):

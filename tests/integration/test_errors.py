@@ -54,8 +54,8 @@ def test_arguments_of_another_kind(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strength": (0.95,)}, "`strength` must hold one factor >= 0 for each of"),
-        ({"strength": (0.95, -1.0)}, "`strength` must hold one factor >= 0 for each of"),
+        ({"strength": {"audio": 0.95}}, "`strength` must hold one factor >= 0 for each of"),
+        ({"strength": {"audio": 0.95, "video": -1.0}}, r"`strength\['video'\]` must be from 0"),
         ({"gate": "text"}, "`gate` must be one of"),
         ({"K": 2}, r"`K` must be in \[0, 1\)"),
     ],
@@ -67,6 +67,7 @@ def test_arguments_of_the_published_variant(settings, message):
 
 def frozen(module):
     module.video_encoder.requires_grad_(False)
+    module.audio_encoder.requires_grad_(False)
 
 
 def shared(module):
@@ -78,7 +79,7 @@ def test_every_error_of_setup_comes_before_the_first_step():
         ({"encoders": PATHS | {"video": "vidio"}}, None, r"`encoders\['video'\]` is 'vidio', but"),
         ({"head": "head.deeper"}, None, "`head` is 'head.deeper', but Late has no such attribute"),
         ({"head": "batches"}, None, "`head` is 'batches', which is a list and not an nn.Module"),
-        ({}, frozen, r"`encoders\['video'\]` has no trainable parameter"),
+        ({}, frozen, "no encoder of .* has a trainable parameter: there is nothing to regulate"),
         ({}, shared, "share the parameter"),
         ({"encoders": PATHS | {"video": "audio_encoder.0"}}, None, "share the parameter"),
         (
@@ -90,7 +91,7 @@ def test_every_error_of_setup_comes_before_the_first_step():
         ({"target": 3}, None, "`target=3` is not found"),
         ({"target": lambda batch: "no"}, None, "must lead to a tensor"),
         ({"target": "audio"}, None, r"the score needs \(B, C\) with two or more"),
-        ({"score": lambda z, y: z}, None, "`score` must return one value a sample"),
+        ({"score": lambda z, y: z}, None, "`score` must return one value per sample"),
         ({"window": lambda traces: {"audio": True}}, None, "`window` must decide for"),
     ]
     for settings, change, message in cases:

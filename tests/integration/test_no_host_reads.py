@@ -36,7 +36,9 @@ def paper(window="always", head="head", **settings):
 
 
 def official(head="head"):
-    return InfoRegCallback.official(encoder_paths(3), head=head, strength=(0.9, 0.5, 0.1))
+    return InfoRegCallback.official(
+        encoder_paths(3), head=head, strength={"audio": 0.9, "video": 0.5, "text": 0.1}
+    )
 
 
 @pytest.mark.parametrize(

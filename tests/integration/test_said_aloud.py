@@ -154,8 +154,8 @@ def test_misuse_of_reporting():
         ValueError, match="unimodal logits are reported, but `head='head'` is given"
     ):
         fit(Both(), always())
-    with pytest.raises(TypeError, match="`module` must be the LightningModule"):
-        report_unimodal(nn.Linear(1, 1), {}, torch.zeros(1))
+    with pytest.raises(TypeError, match="`module` must be the model"):
+        report_unimodal("model", {}, torch.zeros(1))
     with pytest.raises(TypeError, match="`audio` must be a tensor, but is a list"):
         report_unimodal(Late(), {"audio": [1.0]}, torch.zeros(1))
 
@@ -163,6 +163,6 @@ def test_misuse_of_reporting():
 def test_the_module_is_let_go_after_training():
     callback, module = always(period=3), Late()
     fit(module, callback, max_epochs=1)
-    assert not callback._tracker.encoders
+    assert not callback.engine.tracker.encoders
     state = callback.state_dict()["method"]
-    assert set(state) == {"audio", "video"}, "the open period keeps its anchors"
+    assert set(state["anchors"]) == {"audio", "video"}, "the open period keeps its anchors"

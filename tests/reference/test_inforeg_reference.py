@@ -164,9 +164,9 @@ def test_every_weight_of_every_epoch_is_that_of_the_paper(modalities):
 )
 def test_every_weight_of_every_epoch_is_that_of_the_published_code(modalities, gate, K):
     batches = make_batches(modalities)
-    strength = (0.95, 0.1, 0.5)[:modalities]
+    strength = dict(zip(encoder_paths(modalities), (0.95, 0.1, 0.5), strict=False))
     theirs, windows, traces = official_loop(
-        Late(modalities, batches, **SETTINGS), batches, strength, gate, K=K
+        Late(modalities, batches, **SETTINGS), batches, [*strength.values()], gate, K=K
     )
     assert True in windows
     assert False in windows, "the window must close"

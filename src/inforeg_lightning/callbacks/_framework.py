@@ -5,6 +5,7 @@ of one are not those of the other. So nothing here or above asks for the class o
 strategy or a module: names in the order of their classes tell.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,20 +110,17 @@ def scales_of(trainer: Trainer, module: LightningModule) -> Scales:
 
 def planned_periods(trainer: Trainer, period: int | str) -> float:
     """In how many periods the Trainer will train from here, as far as it can be known."""
-    epochs = trainer.max_epochs
-    if trainer.max_steps > -1:
-        steps = float(trainer.max_steps)
-    else:
-        batches = float(trainer.num_training_batches)
-        per_epoch = max(batches // trainer.accumulate_grad_batches, 1)
-        steps = float("inf") if epochs is None or epochs < 0 else epochs * per_epoch
-    if isinstance(period, int):
-        return steps // period
-    bound = float("inf") if epochs is None or epochs < 0 else float(epochs)
-    if trainer.max_steps > -1 and trainer.num_training_batches not in (0, float("inf")):
-        per_epoch = max(trainer.num_training_batches // trainer.accumulate_grad_batches, 1)
-        bound = min(bound, -(-steps // per_epoch))
-    return bound
+    unlimited = trainer.max_epochs is None or trainer.max_epochs < 0
+    epochs = math.inf if unlimited else float(trainer.max_epochs or 0)
+    batches = float(trainer.num_training_batches)
+    per_epoch = batches / trainer.accumulate_grad_batches
+    steps = float(trainer.max_steps) if trainer.max_steps > -1 else math.inf
+    if math.isfinite(per_epoch):
+        per_epoch = max(math.ceil(per_epoch), 1)
+        steps = min(steps, epochs * per_epoch)
+        epochs = min(epochs, steps / per_epoch)
+    periods = steps / period if isinstance(period, int) else epochs
+    return math.ceil(periods) if math.isfinite(periods) else periods
 
 
 def forward_context(trainer: Trainer) -> Callable[[], Any]:

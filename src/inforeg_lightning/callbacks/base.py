@@ -66,14 +66,18 @@ class MethodCallback(Callback):
         combine: bool,
     ) -> None:
         for argument, value in (("target", target), ("present", present)):
-            if not (value is None or callable(value) or hasattr(value, "__index__")):
-                if not isinstance(value, str):
-                    raise TypeError(
-                        f"`{argument}` must be a key, an index or a callable, but is {shown(value)}"
-                    )
+            is_a_place = value is None or callable(value) or isinstance(value, str)
+            if not (is_a_place or hasattr(value, "__index__")):
+                raise TypeError(
+                    f"`{argument}` must be a key, an index or a callable, but is {shown(value)}"
+                )
         self.engine = Engine(method, encoders, head, ignore_index, period, type(self).__name__)
+        self.encoders = self.engine.paths
+        self.head = head
         self.target = target
         self.present = present
+        self.ignore_index = ignore_index
+        self.period = self.engine.period
         self.combine = combine
         self._fitting = True
         self._epoch_is_trained = False
@@ -164,7 +168,6 @@ class MethodCallback(Callback):
                 "found no state of its own in the checkpoint. Training goes on from step "
                 f"{trainer.global_step}, and the callback counts its periods from here.",
             )
-        warn_of_idle_window(self.engine, planned_periods(trainer, self.engine.period))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End an epoch that was resumed after its last batch; look for modules that changed."""
@@ -194,6 +197,8 @@ class MethodCallback(Callback):
             self._announced = True
             for line in describe_start(self.engine):
                 rank_zero_info(line)
+            if trainer.is_global_zero:
+                warn_of_idle_window(self.engine, planned_periods(trainer, self.engine.period))
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -249,7 +254,7 @@ class MethodCallback(Callback):
                 raise
             self.engine.tracker.warn_once("validation", f"validation is not scored: {error}")
             return
-        validation.begin_batch(target, present)
+        validation.begin_batch(self.engine.probe, target, present)
 
     def on_validation_batch_end(
         self,
@@ -267,7 +272,7 @@ class MethodCallback(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log ``val/<method>/score/<modality>``."""
         if self.engine.validation.is_open:
-            scores = self.engine.validation.end()
+            scores = self.engine.validation.end(self.engine.processes)
             found = {f"val/{self.method.name}/score/{m}": s for m, s in scores.items()}
             if found:
                 pl_module.log_dict(found, sync_dist=True)

@@ -74,6 +74,12 @@ class InfoRegCallback(MethodCallback):
             * ``pull``: modality -> ρ, the sum of α · lr / (1 − momentum) over the steps. ρ ≫ 1
               freezes an encoder near its anchor, ρ ≪ 1 does nothing. ``None`` for all optimisers
               but SGD.
+            * ``displacement``: modality -> how far the encoder went from its anchor in the period,
+              by how far the same optimiser would have taken it with the gradients as they were
+              without the pull: 1 where the pull did nothing, near 0 where it froze the encoder.
+              For every optimiser of ``torch.optim`` that treats each weight by itself (SGD, Adam,
+              AdamW and others), on a sample of about 2,000 weights; ``None`` for others, under
+              FSDP2 and outside the window.
 
             Each quantity by modality is logged as ``inforeg/<quantity>/<modality>``.
 

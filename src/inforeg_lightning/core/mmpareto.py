@@ -6,8 +6,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from inforeg_lightning.core.fisher import squared_norm
 from inforeg_lightning.core._numeric import at_least_float32
+from inforeg_lightning.core.fisher import squared_norm
 
 
 def pareto_weight(joint: Sequence[Tensor], unimodal: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

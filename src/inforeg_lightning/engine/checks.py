@@ -84,7 +84,7 @@ def check_period(period: object) -> int | str:
 
 
 def shown(value: object) -> str:
-    """A value in an error: a module or a tensor by its type, anything else as it would be written."""
+    """A value in an error: a module by its type, anything else as it would be written."""
     if isinstance(value, nn.Module):
         return f"a module ({type(value).__name__})"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The processes that train together, as the engine needs them: sums, means and one value for all."""
+"""The processes that train together: their sums, their means, and one value for all."""
 
 from typing import TypeVar
 

@@ -83,7 +83,7 @@ class Engine:
         self.processes = Processes()
         self.probe: UnimodalProbe | None = None
         self.modules: dict[str, list[nn.Module]] = {}
-        self.validation = Validation(self)
+        self.validation = Validation(method, self.tracker, ignore_index)
         self.refuses_early_backward = False
         """Whether a backward pass before the scores is an error, for methods that edit the head."""
         self._context: Context | None = None
@@ -326,7 +326,7 @@ class Engine:
         Args:
             inside: Whether the period that is open goes on after this.
         """
-        return write_state(self, inside)
+        return write_state(self.method, self.tracker, self.period, inside)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, before :meth:`attach`.
@@ -335,7 +335,7 @@ class Engine:
             ValueError: It is of another version, variant or score, or of other modalities or
                 periods.
         """
-        read_state(self, state)
+        read_state(state, self.method, self.tracker, self.period)
 
     # Inside
 

@@ -155,7 +155,10 @@ class Regulator:
                 f"epoch {self._epoch} has begun and not ended: call end_epoch() before "
                 f"begin_epoch({epoch})"
             )
-        if self.engine.find(self.model) or not self.engine.is_attached:
+        is_new = self.engine.find(self.model)
+        if is_new and self.engine.is_attached and self.engine.tracker.sums is not None:
+            self.engine.end_period(self._steps)  # anchors are of the modules before
+        if is_new or not self.engine.is_attached:
             self._attach()
         if self._epoch_of_state not in (None, epoch):
             self._end_epoch()  # the checkpoint was saved after its last batch
@@ -198,7 +201,7 @@ class Regulator:
         elif not isinstance(batch, Tensor):
             present = find_present(batch, self.present, self.engine.modalities)
         if self.engine.validation.is_open:
-            self.engine.validation.begin_batch(target, present or {})
+            self.engine.validation.begin_batch(self.engine.probe, target, present or {})
             yield
             self.engine.validation.end_batch()
             return
@@ -252,7 +255,7 @@ class Regulator:
         except BaseException:
             self.engine.validation.cancel()
             raise
-        scores |= self.engine.validation.end()
+        scores |= self.engine.validation.end(self.engine.processes)
 
     def report(self, logits: Mapping[str, Tensor | None], target: Tensor) -> None:
         """Report unimodal logits of the batch; see :func:`~inforeg_lightning.report_unimodal`."""

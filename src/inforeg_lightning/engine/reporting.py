@@ -1,26 +1,31 @@
 """Unimodal logits that a training step reports itself, and who listens."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from inforeg_lightning.engine.engine import Engine
 
-_LISTENERS: WeakKeyDictionary[nn.Module, "WeakSet[Engine]"] = WeakKeyDictionary()
+class Listener(Protocol):
+    """What takes reports."""
 
-
-def listen(engine: "Engine", module: nn.Module) -> None:
-    """Have an engine hear of what is reported for a model."""
-    _LISTENERS.setdefault(module, WeakSet()).add(engine)
+    def receive(self, logits: Mapping[str, Tensor | None], target: Tensor) -> None:
+        """Take the unimodal logits of a batch."""
 
 
-def ignore(engine: "Engine") -> None:
-    """Have an engine hear of nothing more."""
-    for engines in _LISTENERS.values():
-        engines.discard(engine)
+_LISTENERS: WeakKeyDictionary[nn.Module, WeakSet[Listener]] = WeakKeyDictionary()
+
+
+def listen(listener: Listener, module: nn.Module) -> None:
+    """Have a listener hear of what is reported for a model."""
+    _LISTENERS.setdefault(module, WeakSet()).add(listener)
+
+
+def ignore(listener: Listener) -> None:
+    """Have a listener hear of nothing more."""
+    for listeners in _LISTENERS.values():
+        listeners.discard(listener)
 
 
 def report_unimodal(module: nn.Module, logits: Mapping[str, Tensor | None], target: Tensor) -> None:
@@ -57,5 +62,5 @@ def report_unimodal(module: nn.Module, logits: Mapping[str, Tensor | None], targ
     for name, value in {**logits, "target": target}.items():
         if not isinstance(value, Tensor) and (name == "target" or value is not None):
             raise TypeError(f"`{name}` must be a tensor, but is a {type(value).__name__}")
-    for engine in list(_LISTENERS.get(module, ())):
-        engine.receive(logits, target)
+    for listener in list(_LISTENERS.get(module, ())):
+        listener.receive(logits, target)

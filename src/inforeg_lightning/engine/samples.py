@@ -27,8 +27,8 @@ def as_samples(
         logits: Of classes: shape ``(B, C)``, ``(B, T, C)`` or ``(B, C, H, W)``. Of ``"bce"`` and
             ``"mse"``: any.
         target: Of classes: indices of the shape of the logits without the dimension of the classes,
-            or probabilities (one-hot included) of their shape. Of ``"bce"`` and ``"mse"``: the shape
-            of the logits, up to dimensions of size 1.
+            or probabilities (one-hot included) of their shape. Of ``"bce"`` and ``"mse"``: the
+            shape of the logits, up to dimensions of size 1.
         score: A name of :data:`~inforeg_lightning.engine.scoring.SCORES`.
         ignore_index: The target of a sample or position that counts nowhere; may be NaN.
         may_read: Whether the values of the target may be read on the host, to check them. What is
@@ -92,7 +92,7 @@ def mean_cross_entropy(
         ValueError: The shapes do not fit.
     """
     rows, target, counted = as_samples(
-        modality, logits, target, "log_prob", ignore_index, may_read=target.device.type == "cpu"
+        modality, logits, target, "log_prob", ignore_index, may_read=False
     )
     if present is not None:
         counted = counted & present.repeat_interleave(len(counted) // max(len(present), 1))
@@ -118,7 +118,7 @@ def is_ignored(target: Tensor, ignore_index: float) -> Tensor:
 
 
 def _class_dim(logits: Tensor, target: Tensor) -> int:
-    """Last for ``(B, C)`` and ``(B, T, C)``, as tokens have it; 1 where only that fits, and in 4-D."""
+    """The last for ``(B, C)`` and ``(B, T, C)``; 1 in 4-D, and in 3-D where only that fits."""
     if logits.dim() == 3 and target.dim() == 2:
         return -1 if tuple(logits.shape[:2]) == tuple(target.shape) else 1
     return -1 if logits.dim() <= 3 else 1

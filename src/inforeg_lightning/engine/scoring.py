@@ -133,7 +133,7 @@ class StepScores:
             )
             mine = none if self._sums is None else self._sums
             total = processes.sum(torch.cat([mine, infinite]))
-            self._result = self._conclude(*total.split([len(self.modalities)] * 2 + [1, 1]))
+            self._result = self._conclude(*torch.split(total, [len(self.modalities)] * 2 + [1, 1]))
         return self._result
 
     def _conclude(self, sums: Tensor, counts: Tensor, samples: Tensor, infinite: Tensor) -> Scored:
@@ -156,7 +156,7 @@ class StepScores:
                 target,
                 self.score,
                 self.ignore_index,
-                may_read=not self.ever_scored or target.device.type == "cpu",
+                may_read=not self.ever_scored,
             )
             score = SCORES[self.score](logits, target)
         else:

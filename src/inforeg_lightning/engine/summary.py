@@ -32,9 +32,9 @@ def describe_start(engine: Engine) -> list[str]:
             acts = f"can be regulated from {unit} {first} on"
             if trained < count:
                 acts = f"{trained:,} of them trained, {acts}"
-        if engine.probe is not None and engine.probe.layout is not None:
-            if modality in engine.probe.layout.absent:
-                acts += "; not in the first batch"
+        layout = None if engine.probe is None else engine.probe.layout
+        if layout is not None and modality in layout.absent:
+            acts += "; not in the first batch"
         lines.append(f"{engine.name}: {modality}: {count:,} parameters, {acts}; {split}")
     if engine.probe is not None and (strangers := engine.probe.of_nobody()):
         lines.append(

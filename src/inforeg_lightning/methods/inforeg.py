@@ -1,21 +1,26 @@
 """InfoReg: adaptive unimodal regulation (CVPR 2025, arXiv 2503.18595), as the paper has it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.core._dtensor import split_like
 from inforeg_lightning.core.regulation import pull
 from inforeg_lightning.core.scores import ScoreFunction
 from inforeg_lightning.core.strength import gaps, strength
 from inforeg_lightning.core.window import Window, make_window
+from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import check_number
 from inforeg_lightning.engine.context import Context
 from inforeg_lightning.engine.encoder import Encoder
 from inforeg_lightning.engine.method import Method, WindowArgument
+from inforeg_lightning.methods._free_run import FreeRun
 
 Anchors = dict[int, Tensor]
 """The index of a parameter in its encoder -> what it was when the period began."""
@@ -49,6 +54,7 @@ class InfoReg(Method):
     sums = frozenset({"pull"})
 
     anchors: dict[str, Anchors]
+    _free_runs: dict[str, Any]
 
     def __init__(
         self,
@@ -60,7 +66,9 @@ class InfoReg(Method):
         super().__init__(window, score)
         self.beta = check_number("beta", beta, 0, 80, " (the paper searched 0.1 to 1.0)")
         self.K = K
+        self._handles: dict[int, RemovableHandle] = {}
         self.add_state("anchors", dict, Lifetime.PERIOD, saved="inside")
+        self.add_state("_free_runs", dict, Lifetime.PERIOD, saved="inside")
 
     @property
     def settings(self) -> dict[str, object]:
@@ -83,6 +91,17 @@ class InfoReg(Method):
             m: _placed(self.anchors.get(m, {}), encoder) for m, encoder in context.encoders.items()
         }
 
+    def detach(self) -> None:
+        """Let go of the model; what would have been without the pull is kept as numbers."""
+        super().detach()
+        self._free_runs = {
+            m: run.state_dict() if isinstance(run, FreeRun) else run
+            for m, run in self._free_runs.items()
+        }
+        for handle in self._handles.values():
+            handle.remove()
+        self._handles.clear()
+
     def strengths(self, scores: Tensor) -> Tensor:
         """α of each modality, shape ``(M,)`` (Eq. 16)."""
         return strength(gaps(scores), self.beta)
@@ -97,10 +116,43 @@ class InfoReg(Method):
                 alpha = alphas[step.modalities.index(modality)]
                 rate = encoder.pull_rate(step.optimizer)
                 anchors = self.anchors.setdefault(modality, {})
+                free_run = self._free_run(modality, step.optimizer, held)
+                if free_run is not None:
+                    free_run.before_pull()
                 done["alpha"][modality] = alpha
                 done["penalty"][modality] = _pull(encoder, anchors, held, alpha)
                 done["pull"][modality] = alpha * (torch.nan if rate is None else rate)
+                if free_run is not None:
+                    free_run.after_pull()
         return {"gap": gaps(step.scores), **done}
+
+    def describe_period(self, entry: Entry) -> None:
+        """Add how far each encoder went by how far it would have gone without the pull."""
+        entry["displacement"] = {
+            m: run.ratio() if isinstance(run := self._free_runs.get(m), FreeRun) else None
+            for m in self.context.modalities
+        }
+
+    def _free_run(
+        self, modality: str, optimizer: Optimizer, held: Sequence[nn.Parameter]
+    ) -> FreeRun | None:
+        """That of the period; one that was saved goes on where it was."""
+        run = self._free_runs.get(modality)
+        if not isinstance(run, FreeRun):
+            if not FreeRun.is_possible(optimizer, held):
+                return None
+            saved, run = run, FreeRun(optimizer, held)
+            if saved is not None:
+                run.load_state_dict(saved)
+            self._free_runs[modality] = run
+        if id(optimizer) not in self._handles:
+            self._handles[id(optimizer)] = optimizer.register_step_post_hook(self._after_step)
+        return run
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        for run in self._free_runs.values():
+            if isinstance(run, FreeRun):
+                run.after_step(optimizer)
 
 
 def _pull(

@@ -69,8 +69,8 @@ class MSLR(Method):
         """Refuse an optimiser whose steps have no rate."""
         if any(isinstance(optimizer, LBFGS) for optimizer in optimizers):
             raise ValueError(
-                "MSLR cannot scale the steps of LBFGS, which searches for their length. Use another "
-                "optimiser."
+                "MSLR cannot scale the steps of LBFGS, which searches for their length. Use "
+                "another optimiser."
             )
 
     def detach(self) -> None:

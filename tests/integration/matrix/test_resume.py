@@ -136,7 +136,7 @@ def test_anchors_of_another_module_are_refused(tmp_path):
     train(tmp_path, epochs=1, window="always")
     path = tmp_path / "step=3.ckpt"
     checkpoint = states(path)
-    anchors = checkpoint["callbacks"]["InfoRegCallback"]["method"]["audio"]
+    anchors = checkpoint["callbacks"]["InfoRegCallback"]["method"]["anchors"]["audio"]
     anchors[0] = anchors[0].T
     torch.save(checkpoint, path)
     with pytest.raises(ValueError, match=r"anchor 0 has shape \(6, 8\)"):

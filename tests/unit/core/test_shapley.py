@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from inforeg_lightning.core.shapley import shapley_outputs, subsets
+from inforeg_lightning.core.agm import shapley_outputs, subsets
 
 NAMES = ["a", "v", "t", "d"]
 

@@ -1,7 +1,7 @@
 """What every method keeps per period: the window, the traces and the history."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -80,7 +80,7 @@ class Tracker(Stateful):
         modalities: Sequence[str],
         window: Window,
         quantities: Sequence[str],
-        sums: Sequence[str],
+        sums: Collection[str],
         name: str,
     ) -> None:
         self.modalities = tuple(modalities)
@@ -186,7 +186,7 @@ class Tracker(Stateful):
             if quantity not in rows:
                 parts = [self._parts.get((quantity, m), zero) for m in self.modalities]
                 rows[quantity] = torch.stack([part.to(zero.dtype) for part in parts])
-        # The gradient is a mean over all samples: that over those which have the modality is larger.
+        # The gradient is a mean over all samples; that over those with the modality is larger.
         rows["trace"] = rows["trace"] * scored.dilution.square()
         had_gradient = tuple(("trace", m) in self._parts for m in self.modalities)
         self.sums.add(rows, had_gradient, scored.present, self._finite)

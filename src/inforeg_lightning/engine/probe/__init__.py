@@ -1,0 +1,1 @@
+"""Whose features the head's inputs are, and which logits each modality gives alone."""

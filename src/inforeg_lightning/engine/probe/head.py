@@ -20,8 +20,9 @@ def remedy(modalities: Iterable[str]) -> str:
     logits = ", ".join(f'"{modality}": logits_{modality}' for modality in modalities)
     first = next(iter(modalities))
     return (
-        "Leave out `head=` and report the logits of each modality from training_step, made without "
-        "the others (their features zeroed or masked before they are mixed):\n"
+        "Leave out `head=` and call `report_unimodal(...)` in training_step with the logits of "
+        "each modality, made without the others (their features zeroed or masked before they are "
+        "mixed):\n"
         f"    logits_{first} = self.head(...)  # with the features of {first} alone; likewise all\n"
         f"    report_unimodal(self, {{{logits}}}, target)\n"
         "    return loss"

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from inforeg_lightning.core.prototypes import (
+from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
     entropy,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from inforeg_lightning.core.pareto import pareto_gradients, pareto_weight
+from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
 
 
 def tensors(*values):

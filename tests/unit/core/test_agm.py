@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from inforeg_lightning.core.modulation import agm_coefficients, agm_ratios
+from inforeg_lightning.core.agm import agm_coefficients, agm_ratios
 
 
 def vector(*values):

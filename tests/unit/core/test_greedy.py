@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inforeg_lightning.core.learning_speed import Balance, relative_square
+from inforeg_lightning.core.greedy import Balance, relative_square
 
 BOTH, YES = torch.tensor([True, True]), torch.tensor(True)
 

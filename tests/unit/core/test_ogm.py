@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from inforeg_lightning.core.modulation import discrepancy_ratios, gradient_noise, ogm_coefficients
+from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
 
 
 def vector(*values):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from inforeg_lightning.callbacks.layout import Layout
+from inforeg_lightning.engine.probe.layout import Layout
 
 AUDIO, VIDEO = nn.Linear(3, 4), nn.Linear(5, 4)
 ENCODERS = {"audio": [AUDIO], "video": [VIDEO]}

@@ -1,10 +1,6 @@
-"""A history survives a checkpoint to the bit, in little space."""
+"""What an entry of a history holds when nothing counts, and how it is logged."""
 
-import io
-
-import torch
-
-from inforeg_lightning.callbacks.history import make_entry, pack, unpack
+from inforeg_lightning.engine.book.history import flatten, make_entry
 
 QUANTITIES = ("trace", "score", "gap", "alpha", "pull", "penalty")
 MODALITIES = ("audio", "video", "text")
@@ -22,15 +18,6 @@ def a_history(periods):
     return history
 
 
-def test_it_comes_back_as_it_was():
-    for periods in (0, 1, 6):
-        history = a_history(periods)
-        file = io.BytesIO()
-        torch.save(pack(history, MODALITIES, QUANTITIES), file)
-        file.seek(0)
-        assert unpack(torch.load(file, weights_only=True), MODALITIES, QUANTITIES) == history
-
-
 def test_a_period_in_which_nothing_counts_has_the_trace_of_the_one_before():
     history = a_history(5)
     assert history[0]["trace"] == dict.fromkeys(MODALITIES, 0.0)
@@ -39,9 +26,10 @@ def test_a_period_in_which_nothing_counts_has_the_trace_of_the_one_before():
     assert history[3]["score"] == dict.fromkeys(MODALITIES)
 
 
-def test_fifty_periods_of_three_modalities_take_less_than_10_kb():
-    file = io.BytesIO()
-    torch.save(pack(a_history(50), MODALITIES, QUANTITIES), file)
-    empty = io.BytesIO()
-    torch.save({}, empty)
-    assert file.tell() - empty.tell() < 10_000
+def test_it_is_logged_by_quantity_and_modality_where_it_is_defined():
+    entry = a_history(4)[3]
+    logged = flatten(entry, "inforeg")
+    assert logged["inforeg/trace/audio"] == entry["trace"]["audio"]
+    assert logged["inforeg/in_window/video"] == 0.0
+    assert "inforeg/score/audio" not in logged
+    assert not any("epoch" in name for name in logged)

@@ -2,7 +2,7 @@
 
 import torch
 
-from inforeg_lightning.core.graph import attach_loss, redirect
+from inforeg_lightning.core._autograd import attach_loss, redirect
 
 
 def test_an_attached_loss_is_minimised_with_the_training_loss():

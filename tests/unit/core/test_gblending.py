@@ -1,6 +1,6 @@
 import pytest
 
-from inforeg_lightning.core.blending import Losses, blending_weights, weights_within
+from inforeg_lightning.core.gblending import Losses, blending_weights, weights_within
 
 EQUAL = [1 / 3] * 3
 BEFORE = Losses(train=[1.0, 1.0, 1.0], val=[1.5, 1.2, 1.1])
