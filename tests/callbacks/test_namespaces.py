@@ -1,6 +1,8 @@
 """A Trainer and a module of ``lightning.pytorch`` or of ``pytorch_lightning``: the same."""
 
 import importlib
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 
 from helpers.loops import SetUp, make_callback
 from helpers.modules import assert_same_weights, snapshot
-from inforeg_lightning.callbacks import InfoRegCallback, MSLRCallback, OGMCallback
+from inforeg_lightning.callbacks import MSLRCallback, OGMCallback
 
 NAMES = ("lightning.pytorch", "pytorch_lightning")
 both = pytest.mark.parametrize("name", NAMES)
@@ -197,30 +199,61 @@ def test_rates_are_asked_of_the_trainer(name, tmp_path):
     assert history[0]["rate"] == {"audio": 0.5, "video": 1.0}
 
 
+COMMAND_LINE = """
+import importlib, os, sys
+os.environ["JSONARGPARSE_DEPRECATION_WARNINGS"] = "off"
+pl = importlib.import_module(sys.argv.pop(1))
+cli = importlib.import_module(pl.__name__ + ".cli")
+
+class Module(pl.LightningModule):
+    pass
+
+made = cli.LightningCLI(Module, run=False, save_config_callback=None)
+found = [each for each in made.trainer.callbacks if type(each).__name__ == "InfoRegCallback"]
+assert [each.method.beta for each in found] == [0.5], found
+assert isinstance(found[0], pl.Callback)
+"""
+
+
 @both
-def test_the_command_line_constructs_it(name, monkeypatch):
-    pl = namespace(name)
-    set_up = SetUp("always", epochs=1)
-    monkeypatch.setattr("sys.argv", ["train.py"])
-    cli = importlib.import_module(f"{name}.cli").LightningCLI
-
-    class Module(type(make_module(pl, set_up))):
-        pass
-
-    made = cli(
-        Module,
-        trainer_class=pl.Trainer,
-        run=False,
-        save_config_callback=None,
-        args=[
-            "--trainer.accelerator=cpu",
-            "--trainer.logger=false",
-            "--trainer.enable_checkpointing=false",
-            "--trainer.callbacks+=inforeg_lightning.InfoRegCallback",
-            "--trainer.callbacks.encoders={audio: net.audio_encoder, video: net.video_encoder}",
-            "--trainer.callbacks.head=net.head",
-            "--trainer.callbacks.beta=0.5",
-        ],
+def test_the_command_line_constructs_it(name):
+    """In a process of its own, whose program has imported one of the two only."""
+    arguments = [
+        "--trainer.accelerator=cpu",
+        "--trainer.logger=false",
+        "--trainer.enable_checkpointing=false",
+        "--trainer.callbacks+=inforeg_lightning.InfoRegCallback",
+        "--trainer.callbacks.encoders={audio: audio_encoder, video: video_encoder}",
+        "--trainer.callbacks.beta=0.5",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND_LINE, name, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    (found,) = [each for each in made.trainer.callbacks if isinstance(each, InfoRegCallback)]
-    assert found.method.beta == 0.5
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("first", NAMES)
+def test_a_callback_is_one_of_both_where_both_are_imported(first):
+    program = f"""
+import importlib
+for name in sorted({NAMES!r}, key=lambda name: name != {first!r}):
+    importlib.import_module(name)
+import lightning.pytorch, pytorch_lightning
+from inforeg_lightning import InfoRegCallback
+assert issubclass(InfoRegCallback, lightning.pytorch.Callback)
+assert issubclass(InfoRegCallback, pytorch_lightning.Callback)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+
+
+def test_where_one_is_imported_the_other_is_not():
+    program = """
+import sys, pytorch_lightning
+from inforeg_lightning import InfoRegCallback
+assert issubclass(InfoRegCallback, pytorch_lightning.Callback)
+assert "lightning" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.loops import Loop, Net, SetUp, make_method
+from helpers.loops import Loop, Net, SetUp, make_method, without_displacement
 from helpers.modules import assert_same_weights, snapshot
 from inforeg_lightning import Regulator, report_unimodal
 from inforeg_lightning.methods import MSLR, OGM, OGMGE, InfoReg, Method
@@ -92,7 +92,8 @@ def test_a_state_saved_after_the_last_batch_ends_that_epoch_first():
         first.step(index)
     resumed.load(first.checkpoint())
     resumed.epoch(1)
-    assert resumed.regulator.history == straight.regulator.history
+    ours, theirs = resumed.regulator.history, straight.regulator.history
+    assert without_displacement(ours) == without_displacement(theirs)
     assert_same_weights(snapshot(resumed.net), snapshot(straight.net))
 
 
@@ -264,7 +265,8 @@ def test_a_subclass_that_calls_the_step_of_its_base_steps_once():
         plain.epoch(epoch)
         nested.epoch(epoch)
     assert_same_weights(snapshot(nested.net), snapshot(plain.net))
-    assert nested.regulator.history == plain.regulator.history
+    ours, theirs = nested.regulator.history, plain.regulator.history
+    assert without_displacement(ours) == without_displacement(theirs)
 
 
 def test_two_optimizers_are_as_one():

@@ -320,3 +320,8 @@ class Loop:
         self.net.load_state_dict(saved["net"])
         self.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
         self.regulator.load_state_dict(saved["regulator"])
+
+
+def without_displacement(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For runs that cannot measure it: of an optimizer of the user's own, or resumed too late."""
+    return [{key: of for key, of in entry.items() if key != "displacement"} for entry in history]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.loops import LOOPS, SetUp, bare
+from helpers.loops import LOOPS, SetUp, bare, without_displacement
 
 SET_UPS = {
     "paper": SetUp("paper"),
@@ -86,4 +86,7 @@ def test_clipping_comes_after_the_pull_in_lightning():
         def sgd(self, net):
             return Clipping(net.parameters(), 0.1, self.momentum, weight_decay=1e-3)
 
-    assert_same(LOOPS["lightning"](set_up), bare(ClippedInside("always")))
+    ours, theirs = LOOPS["lightning"](set_up), bare(ClippedInside("always"))
+    for trained in (ours, theirs):
+        trained.history = without_displacement(trained.history)
+    assert_same(ours, theirs)

@@ -41,7 +41,7 @@ class Regulator:
     """Run a balancing method in a loop of your own.
 
     Gradients are edited as the optimizer steps, by a hook of its own: after accumulation, averaging
-    over processes, unscaling by a ``GradScaler`` and clipping. (In Lightning the edit comes *before*
+    over processes, unscaling by a ``GradScaler`` and clipping. (In Lightning the edit comes before
     clipping.) Where ``torch.distributed`` is initialised, scores are those of all processes.
 
     Args:
@@ -70,7 +70,8 @@ class Regulator:
 
     Example::
 
-        regulator = Regulator(model, optimizer, {"audio": "a", "video": "v"}, InfoReg(), head="head")
+        encoders = {"audio": "audio_encoder", "video": "video_encoder"}
+        regulator = Regulator(model, optimizer, encoders, InfoReg(), head="head")
         for epoch in range(50):
             regulator.begin_epoch(epoch)
             for batch in loader:
@@ -382,9 +383,9 @@ class Regulator:
             return
         if self._was_skipped():
             self.engine.skip_step()
-        if next_batch or not self.engine.awaits_step:
-            if self.engine.end_batch():
-                self.engine.end_period(self._steps)
+        is_over = next_batch or not self.engine.awaits_step
+        if is_over and self.engine.end_batch():
+            self.engine.end_period(self._steps)
 
     def _was_skipped(self) -> bool:
         """Whether batches wait for their step, but their gradients are gone."""

@@ -247,16 +247,16 @@ class Tracker(Stateful):
             self.warn_once(
                 "skipped",
                 f"{skipped} of {steps} steps of period {period} had a loss, score or gradient that "
-                "was not finite, or no unimodal logits, or were never made. They are not regulated, "
-                "and left out of trace and window; `history` counts them as `skipped`.",
+                "was not finite, or no unimodal logits, or were never made. They are not "
+                "regulated, and left out of trace and window; `history` counts them as `skipped`.",
             )
-        if steps == 0:
+        if steps == 0 and any(encoder.is_trainable for encoder in self.encoders.values()):
             self.warn_once(
                 "steps",
-                f"no optimiser step was seen in period {period}. In Lightning's manual optimisation, "
-                "call `self.manual_backward(loss)` instead of `loss.backward()`, and step through "
-                "`self.optimizers()`: these call the hooks of callbacks. In a loop of your own, "
-                "give the Regulator the optimizers that step.",
+                f"no optimiser step was seen in period {period}. In Lightning's manual "
+                "optimisation, call `self.manual_backward(loss)` instead of `loss.backward()`, and "
+                "step through `self.optimizers()`: these call the hooks of callbacks. In a loop of "
+                "your own, give the Regulator the optimizers that step.",
             )
         if steps == skipped:
             return
