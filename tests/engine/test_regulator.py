@@ -10,6 +10,7 @@ from torch import nn
 from helpers.loops import Loop, Net, SetUp, make_method, without_displacement
 from helpers.modules import assert_same_weights, snapshot
 from inforeg_lightning import Regulator, report_unimodal
+from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.methods import MSLR, OGM, OGMGE, InfoReg, Method
 
 PATHS = SetUp().paths()
@@ -118,6 +119,36 @@ def test_reading_history_and_state_between_backward_and_step_changes_nothing():
         loop.regulator.end_epoch()
     assert_same_weights(snapshot(watched.net), snapshot(plain.net))
     assert watched.regulator.history == plain.regulator.history
+
+
+class Remembers(Method):
+    """It needs at the step what it kept of the batch."""
+
+    name = "remembers"
+
+    def __init__(self):
+        super().__init__("always")
+        self.add_state("batch", None, Lifetime.BATCH)
+        self.edited = []
+
+    def begin_batch(self, begins_period):
+        self.batch = "kept"
+
+    def edit(self, step):
+        self.edited.append(self.batch)
+        return {}
+
+
+def test_reading_between_backward_and_step_takes_nothing_from_the_method():
+    loop = Loop(method=Remembers())
+    loop.regulator.begin_epoch(0)
+    with loop.regulator.batch(loop.batches[0]):
+        loss = loop.loss(0)
+    loss.backward()
+    assert loop.regulator.history == []
+    loop.regulator.state_dict()
+    loop.optimizer.step()
+    assert loop.regulator.method.edited == ["kept"]
 
 
 def test_close_removes_every_hook_and_keeps_the_history():
@@ -314,7 +345,7 @@ def test_a_step_outside_of_the_epochs_is_left_alone():
 def test_logits_reported_for_a_wrapped_model_are_heard():
     set_up = SetUp("always", reports=True)
     net = set_up.net()
-    wrapped = torch.compile(net, backend="eager", disable=True)
+    wrapped = nn.DataParallel(net)  # on the CPU it calls the model, and stands for any wrapper
     net.reports_for = []
     optimizer = set_up.sgd(net)
     regulator = Regulator(wrapped, optimizer, PATHS, make_method("always"))
