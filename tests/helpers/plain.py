@@ -9,6 +9,7 @@ from torch import Tensor
 
 from helpers.modules import Late, encoder_paths, make_batches, snapshot
 from helpers.trainers import quiet_trainer
+from inforeg_lightning.core.window import PaperWindow
 
 EPOCHS = 6
 K = 0.02
@@ -95,7 +96,8 @@ def make_plain(modalities: int, **settings: Any) -> Late:
 
 
 def construct(method: type, modalities: int, **settings: Any) -> Any:
-    return method(encoder_paths(modalities), head="head", **{"window": "paper", "K": K} | settings)
+    settings = {"window": PaperWindow(K=K)} | settings
+    return method(encoder_paths(modalities), head="head", **settings)
 
 
 def assert_same_training(callback: Any, module: Late, plain: dict[str, Any]) -> None:

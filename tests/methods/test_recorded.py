@@ -67,7 +67,7 @@ def test_the_record_has_every_method():
         type(record.METHODS[method].construct(record.encoder_paths(), "head")).__name__
         for method in record.METHODS
     }
-    assert public - {"UnimodalCallback"} == recorded
+    assert public - {"MethodCallback"} == recorded
 
 
 @pytest.mark.parametrize(("method", "set_up"), record.cases(), ids=lambda part: part)

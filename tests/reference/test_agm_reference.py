@@ -132,6 +132,7 @@ def test_the_comparison_can_fail():
     assert largest_difference(ours.epoch_weights[-1], plain.epoch_weights[-1]) > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:AGMCallback. no period of this training can be regulated")
 @pytest.mark.parametrize("kind", [Late, Nonlinear])
 @pytest.mark.parametrize("window", ["never", (EPOCHS, None)])
 def test_with_the_window_shut_training_is_bit_identical_to_training_without(kind, window):
@@ -179,7 +180,7 @@ def test_a_batch_that_is_not_finite_stays_out_of_the_running_means():
         trained.append((module.epoch_weights[0], callback.state_dict()["method"]))
     (ours, state), (theirs, expected) = trained
     assert largest_difference(ours, theirs) < 1e-12
-    assert state["steps"] == expected["steps"] == 2 * EPOCHS
+    assert state["steps"].tolist() == expected["steps"].tolist() == [2 * EPOCHS] * 2
     torch.testing.assert_close(state["means"], expected["means"], rtol=0, atol=1e-12)
 
 
@@ -198,7 +199,7 @@ def test_training_goes_on_after_a_resume_as_it_would_have(tmp_path):
 
 @pytest.mark.parametrize("alpha", [0, -1.0, 8.1, float("nan"), float("inf")])
 def test_an_alpha_out_of_range_is_refused(alpha):
-    with pytest.raises(ValueError, match=r"`alpha` must be in \(0, 8\]"):
+    with pytest.raises(ValueError, match=r"`alpha` must be above 0 to 8"):
         AGMCallback(encoder_paths(), head="head", alpha=alpha)
 
 

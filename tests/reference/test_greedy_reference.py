@@ -96,7 +96,10 @@ def test_a_modality_outside_its_window_is_not_trained_alone():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"tolerance": -1.0}, "`tolerance` must be 0 or more"), ({"steps": 0}, "`steps` must be")],
+    [
+        ({"tolerance": -1.0}, "`tolerance` must be from 0"),
+        ({"steps": 0}, "`steps` must be a whole number of optimiser steps"),
+    ],
 )
 def test_arguments_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -175,6 +175,8 @@ class MethodCallback(Callback):
         if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
             self._log_directly(trainer, self.engine.end_period(trainer.global_step))
         if self._find(trainer, pl_module):
+            if self.engine.tracker.sums is not None:  # anchors are of the modules before
+                self._log_directly(trainer, self.engine.end_period(trainer.global_step))
             self.engine.attach(TrainerProcesses(trainer), trainer.optimizers, trainer)
 
     # A batch

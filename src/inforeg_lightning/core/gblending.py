@@ -88,18 +88,19 @@ class SuperEpochs:
         self._validated = False
 
     def validated(self, losses: Sequence[float]) -> None:
-        """Take the losses of a validation."""
+        """Take the losses of a validation; NaN for one that is not known."""
         self.val, self._validated = [*losses], True
 
     def trained(self, losses: Sequence[float] | None) -> None:
         """Take the losses of an epoch that has ended, ``None`` if no step of it counts.
 
-        An epoch without a validation or without a step that counts puts an estimate off.
+        An epoch without a validation, without a step that counts or with a loss that is not known
+        (NaN) puts an estimate off.
         """
         self._epochs += 1
         if losses is not None:
             self.train = [*losses]
-            if self._validated:
+            if self._validated and not any(map(math.isnan, (*self.train, *self.val))):
                 self._estimate(Losses(self.train, self.val))
         self._validated = False
 

@@ -69,6 +69,27 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return -(log_probabilities.exp() * log_probabilities).sum(dim=1)
 
 
+def prototype_sums(features: Tensor, prototypes: Tensor, known: Tensor, target: Tensor) -> Tensor:
+    """What classifying by prototypes gives, over the samples whose class has one.
+
+    Args:
+        features: Shape ``(B, D)``.
+        prototypes: Shape ``(C, D)``.
+        known: Which classes have one, shape ``(C,)``, bool.
+        target: Class indices, shape ``(B,)``; a sample with a negative one is left out.
+
+    Returns:
+        Shape ``(4,)``: the sums of the probability of the true class, of its negative logarithm and
+        of the entropy, and the number of samples.
+    """
+    indices = target.clamp(min=0)
+    counted = known[indices] & (target >= 0)
+    log_p = prototype_log_probabilities(features, prototypes, known)
+    log_true = log_p.gather(1, indices[:, None])[:, 0]
+    rows = torch.stack([log_true.exp(), -log_true, entropy(log_p), torch.ones_like(log_true)])
+    return torch.where(counted, rows, 0.0).sum(dim=1)
+
+
 def pmr_coefficients(strengths: Tensor) -> tuple[Tensor, Tensor]:
     """How much to speed up, and how much to slow down, each modality (PMR, Eq. 8 and 11).
 

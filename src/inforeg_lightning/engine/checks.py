@@ -68,19 +68,40 @@ def check_number(
     return number
 
 
+def check_count(name: str, value: object, of: str) -> int:
+    """Check how many, at least one, of something a user asks for; of Python or NumPy.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        of: What is counted, for the error.
+
+    Raises:
+        ValueError: It is not a whole number, or below 1.
+    """
+    count = _whole_number(value)
+    if count is None or count < 1:
+        raise ValueError(f"`{name}` must be a whole number of {of}, 1 or more, not {shown(value)}")
+    return count
+
+
 def check_period(period: object) -> int | str:
     """Check what a user writes for ``period``."""
     if isinstance(period, str) and period == "epoch":
         return period
-    try:
-        steps = None if isinstance(period, bool | str) else operator.index(period)  # type: ignore[arg-type]
-    except TypeError:
-        steps = None
+    steps = _whole_number(period)
     if steps is None or steps < 1:
         raise ValueError(
             f"`period` must be 'epoch' or a positive number of optimiser steps, not {shown(period)}"
         )
     return steps
+
+
+def _whole_number(value: object) -> int | None:
+    try:
+        return None if isinstance(value, bool | str) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def shown(value: object) -> str:

@@ -69,10 +69,10 @@ class Context:
 
 @dataclass(frozen=True)
 class Forward:
-    """The head's call in a training step, for a method to edit what it returns.
+    """The head's call in a batch; in a training step for a method to edit what it returns.
 
     Args:
-        call: The call, with its graph.
+        call: The call, in training with its graph.
         output: What the head returned.
         target: Of this (micro-)batch, as the user gives it.
         ignore_index: The target of a position that counts nowhere.

@@ -345,6 +345,8 @@ class Engine:
         if self.probe is not None and self._target is not None:
             known = self.method.unimodal_logits()
             logits = self.probe.logits() if known is None else known
+            if known is not None:
+                self.probe.start()  # as `logits` does: another forward pass may follow
             if logits is not None:
                 reported.append((logits, self._target, self._present))
         return reported

@@ -12,7 +12,6 @@ from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime, Stateful
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.context import Context, Forward
-from inforeg_lightning.engine.probe.head import HeadCall
 
 WindowArgument = str | tuple[int, int | None] | Window
 """What a user may write for ``window``; see :func:`~inforeg_lightning.core.window.make_window`."""
@@ -124,8 +123,13 @@ class Method(Stateful):
     def begin_validation(self) -> None:
         """Begin a validation."""
 
-    def validate(self, call: HeadCall, target: Tensor) -> None:
-        """Look at the head's call in a batch of validation, without graph."""
+    def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
+        """Look at a batch of validation, without graph, if ``needs_validation``.
+
+        Args:
+            forward: The head's call; what it returned for all features, in evaluation mode.
+            unimodal: Modality that the batch has -> its unimodal logits.
+        """
 
     def end_validation(self) -> None:
         """End a validation."""

@@ -104,12 +104,23 @@ def mean_cross_entropy(
     return total if reduction == "sum" else total / counted.sum()
 
 
-def count_samples(target: Tensor, logits: Tensor, ignore_index: float) -> Tensor:
-    """How many samples of a classification count, shape ``()``, int64."""
+def count_samples(
+    target: Tensor, logits: Tensor, ignore_index: float, present: Tensor | None = None
+) -> Tensor:
+    """How many samples of a classification count, shape ``()``, int64.
+
+    Args:
+        target: As for :func:`as_samples`, of classes.
+        logits: As for :func:`as_samples`.
+        ignore_index: The target of a position that counts nowhere.
+        present: Which samples have the modality, shape ``(B,)``, bool; ``None``: all.
+    """
+    counted = ~is_ignored(target, ignore_index)
     if target.shape == logits.shape:
-        classes = _class_dim(logits, target)
-        return (~is_ignored(target, ignore_index).any(dim=classes)).sum()
-    return (~is_ignored(target, ignore_index)).sum()
+        counted = counted.all(dim=_class_dim(logits, target))
+    if present is not None:
+        counted = counted.reshape(len(present), -1) & present[:, None]
+    return counted.sum()
 
 
 def is_ignored(target: Tensor, ignore_index: float) -> Tensor:

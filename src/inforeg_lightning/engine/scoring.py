@@ -55,6 +55,7 @@ class StepScores:
         ignore_index: The target of a sample or position that counts nowhere.
         required: Whether a step without samples does not count.
         by_mean: Whether the score is the mean over the samples, not their sum.
+        floor: What a smaller score of a sample counts as.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class StepScores:
         ignore_index: float = -100,
         required: bool = True,
         by_mean: bool = True,
+        floor: float | None = None,
     ) -> None:
         self.modalities = tuple(modalities)
         self.score = score
         self.ignore_index = ignore_index
         self.required = required
         self.by_mean = by_mean
+        self.floor = floor
         self.ever_scored = False
         self._dtype = torch.float32
         self.forget()
@@ -172,6 +175,8 @@ class StepScores:
                 counted = ~is_ignored(target, self.ignore_index)
         # A half-precision sum over a batch would lose small gaps, or overflow.
         score = at_least_float32(score)
+        if self.floor is not None:
+            score = score.clamp(min=self.floor)
         scored = counted
         if present is not None:
             scored = counted & present.repeat_interleave(len(counted) // max(len(present), 1))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inforeg_lightning.engine.book.tracker import Tracker
+from inforeg_lightning.engine.context import Forward
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.head import HeadCall
@@ -59,8 +60,13 @@ class Validation:
             return
 
         def look(call: HeadCall) -> Mapping[str, Tensor]:
-            self._method.validate(call, target)
-            return call.unimodal()
+            unimodal = call.unimodal()
+            if self._method.needs_validation:
+                # With None: what belongs to no encoder is part of what the head returned.
+                output = call.only((*self._tracker.modalities, None))
+                forward = Forward(call, output, target, self._ignore_index, self._present)
+                self._method.validate(forward, unimodal)
+            return unimodal
 
         try:
             logits = probe.evaluate(look)

@@ -1,72 +1,65 @@
-"""What the methods share that train with a loss of each modality beside the joint one."""
+"""The cross-entropy of each modality's unimodal logits, for the methods that train with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import lightning.pytorch as L
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from inforeg_lightning.callbacks.head import HeadCall
-from inforeg_lightning.callbacks.method import MethodCallback, WindowArgument
-from inforeg_lightning.callbacks.scoring import check_classes
-from inforeg_lightning.callbacks.unimodal import Target
-from inforeg_lightning.core.scores import at_least_float32
+from inforeg_lightning.engine.context import Forward
+from inforeg_lightning.engine.samples import mean_cross_entropy
 
 
-class UnimodalLossCallback(MethodCallback):
-    """Base of the methods that need the cross-entropy of each modality's unimodal logits.
+def check_flag(included: object) -> bool:
+    """Check what a user writes for ``unimodal_losses_included``."""
+    if not isinstance(included, bool):
+        raise TypeError(f"`unimodal_losses_included` must be a bool, but is {included!r}")
+    return included
+
+
+def check_one_side(model: nn.Module, method: str, included: bool) -> None:
+    """Check that the unimodal losses come from one side, where the model says that it has them.
 
     Args:
-        encoders: As for the base.
-        head: Attribute path of the fusion head; such a method cannot do without.
-        target: As for the base.
-        window: As for the base.
-        unimodal_losses_included: Whether the module's own loss has the unimodal losses already,
-            each with weight 1.
-        K: As for the base.
-        period: As for the base.
-        combine: As for the base.
+        model: Whose ``unimodal_losses`` is looked at, if it has such an attribute.
+        method: For errors.
+        included: Whether the user says that the model's own loss has them.
+
+    Raises:
+        ValueError: Both sides bring them, or neither.
     """
+    has = getattr(model, "unimodal_losses", None)
+    if isinstance(has, bool) and has != included:
+        raise ValueError(
+            f"{type(model).__name__} has unimodal_losses={has}, but {method} has "
+            f"unimodal_losses_included={included}. Give both the same value: with False {method} "
+            "brings the unimodal losses, with True the module."
+        )
 
-    _edits_head = True
 
-    def __init__(
-        self,
-        encoders: Mapping[str, str | Sequence[str]],
-        head: str | None,
-        target: Target,
-        window: WindowArgument,
-        unimodal_losses_included: bool,
-        K: float,
-        period: int | str,
-        combine: bool,
-    ) -> None:
-        if not isinstance(unimodal_losses_included, bool):
-            raise TypeError(
-                f"`unimodal_losses_included` must be a bool, but is {unimodal_losses_included!r}"
-            )
-        super().__init__(encoders, head, target, window, "log_prob", K, period, combine)
-        self.unimodal_losses_included = unimodal_losses_included
+def unimodal_losses(
+    forward: Forward, unimodal: Mapping[str, Tensor], in_window: Mapping[str, bool]
+) -> dict[str, Tensor]:
+    """The losses that are minimised, each a mean over the samples that have the modality.
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check that the unimodal losses come from one side, as the argument says."""
-        has = getattr(pl_module, "unimodal_losses", None)
-        if stage == "fit" and isinstance(has, bool) and has != self.unimodal_losses_included:
-            raise ValueError(
-                f"{type(pl_module).__name__} has unimodal_losses={has}, but "
-                f"{type(self).__name__} has "
-                f"unimodal_losses_included={self.unimodal_losses_included}. Give both the same "
-                "value: with False the callback brings the unimodal losses, with True the module."
-            )
-        super().setup(trainer, pl_module, stage)
+    Args:
+        forward: The head's call.
+        unimodal: Modality -> its unimodal logits, with a graph.
+        in_window: Modality -> whether it has a loss.
 
-    def _unimodal_losses(self, call: HeadCall, target: Tensor) -> dict[str, Tensor]:
-        """Modality in its window -> the mean cross-entropy of its logits, with a graph."""
-        if not any(self._tracker.in_window.values()):
-            return {}
-        losses = {}
-        for modality, logits in call.unimodal().items():
-            if self._tracker.in_window[modality]:
-                check_classes(modality, logits, target)
-                losses[modality] = F.cross_entropy(at_least_float32(logits), target.long())
-        return losses
+    Returns:
+        Modality in its window that the batch has -> its loss, shape ``()``. Where a mask leaves no
+        sample the loss is NaN, and its gradient zero.
+
+    Raises:
+        ValueError: The logits do not fit the target.
+    """
+    return {
+        modality: mean_cross_entropy(
+            modality,
+            logits,
+            forward.target,
+            forward.ignore_index,
+            forward.present.get(modality),
+        )
+        for modality, logits in unimodal.items()
+        if in_window[modality]
+    }

@@ -9,9 +9,6 @@ from torch import Tensor
 
 from inforeg_lightning.core._numeric import sum_dtype
 
-_PER_SAMPLE = frozenset({"trace", "score"})
-"""Means over the steps in which a sample had the modality; NaN in all others."""
-
 
 class PeriodSums:
     """Sums over the steps of a period, by quantity and modality.
@@ -21,9 +18,9 @@ class PeriodSums:
 
     Args:
         modalities: How many there are, ``M``.
-        quantities: Rows of the sums. ``"trace"`` counts, for each modality, the finite steps in
-            which a sample had the modality and its encoder a gradient, ``"score"`` those in which
-            a sample had it, all others every finite step.
+        quantities: Rows of the sums. Each counts, per modality, the finite steps in which it is
+            defined (not NaN); ``"trace"`` of these only those in which a sample had the modality
+            and its encoder a gradient.
         epoch: Lightning's epoch in which the period began.
     """
 
@@ -50,15 +47,19 @@ class PeriodSums:
             finite: Whether the step is finite, shape ``()``, bool.
         """
         dtype = sum_dtype(finite.device)
-        ones = torch.ones(len(had_gradient), dtype=dtype, device=finite.device)
+        rows = torch.stack([values[quantity].to(dtype) for quantity in self.quantities])
         # Not made from a list: that copy would make the host wait for the device.
-        one, zero = ones[0], torch.zeros_like(ones[0])
-        with_gradient = torch.stack([one if had else zero for had in had_gradient])
-        rows = []
-        for quantity in self.quantities:
-            row = values[quantity].to(dtype)
-            rows.append(torch.where(present, row, 0.0) if quantity in _PER_SAMPLE else row)
-        update = torch.stack([*rows, with_gradient * present, ones * present, ones])
+        of_trace = torch.stack(
+            [p if had else p & False for had, p in zip(had_gradient, present, strict=True)]
+        )
+        counted = torch.stack(
+            [
+                known & of_trace if quantity == "trace" else known
+                for quantity, known in zip(self.quantities, ~rows.isnan(), strict=True)
+            ]
+        )
+        rows = torch.where(counted, rows, 0.0)
+        update = torch.cat([rows, counted.to(dtype), torch.ones_like(rows[:1])])
         update = torch.where(finite, update, 0.0)
         self._sums = update if self._sums is None else self._sums.to(update).add_(update)
         self.steps += 1
@@ -71,18 +72,17 @@ class PeriodSums:
 
         Returns:
             For each of ``quantities`` one number per modality over the steps that count, ``None``
-            where none does or a value is not defined (NaN); and the number of steps that were not
-            finite.
+            where none does; and the number of steps that were not finite.
         """
         if self._sums is None:
             return {quantity: [None] * self.modalities for quantity in self.quantities}, 0
-        *rows, with_gradient, present, finite = self._sums.tolist()
-        counts = dict.fromkeys(self.quantities, finite) | {"trace": with_gradient, "score": present}
+        *rows, finite = self._sums.tolist()
+        of = len(self.quantities)
         result: dict[str, list[float | None]] = {}
-        for quantity, row in zip(self.quantities, rows, strict=True):
+        for quantity, row, count in zip(self.quantities, rows[:of], rows[of:], strict=True):
             result[quantity] = [
                 None if not n or math.isnan(total) else total if quantity in sum_of else total / n
-                for total, n in zip(row, counts[quantity], strict=True)
+                for total, n in zip(row, count, strict=True)
             ]
         return result, self.steps - round(finite[0])
 

@@ -145,6 +145,14 @@ class Layout:
                 f"the features of {', '.join(missing or encoders)} are not among the inputs of the "
                 f"head (shapes {shapes})"
             )
+        if self.absent:  # what stands in its place may have been taken for the only other's
+            ends = {z.grad_fn for _, z in features}
+            for index, blocks in enumerate(self.blocks):
+                if blocks is not None and len(blocks.owners) == 1:
+                    found = _by_graph(leaves[index], owners, ends) or blocks
+                    if len(found.owners) == 1:  # zeros on both sides leave no graph to tell by
+                        found = _by_value(leaves[index], features, gaps=True) or found
+                    self.blocks[index] = found
         self._is_foreign = [
             blocks is None and isinstance(leaf, Tensor) and _is_foreign(leaf)
             for leaf, blocks in zip(leaves, self.blocks, strict=True)
@@ -208,28 +216,44 @@ def _is_foreign(leaf: Tensor) -> bool:
     return not torch.equal(leaf, leaf[:1].expand_as(leaf))
 
 
-def _by_graph(leaf: Tensor, owners: Mapping[int, str]) -> Blocks | None:
+def _by_graph(
+    leaf: Tensor, owners: Mapping[int, str], ends: Collection[Any] | None = None
+) -> Blocks | None:
     if leaf.grad_fn is None:
         return None
-    return _blocks_of(leaf.grad_fn, tuple(leaf.shape), owners)
+    return _blocks_of(leaf.grad_fn, tuple(leaf.shape), owners, ends)
 
 
-def _blocks_of(node: Any, shape: tuple[int, ...], owners: Mapping[int, str]) -> Blocks | None:
+def _blocks_of(
+    node: Any,
+    shape: tuple[int, ...],
+    owners: Mapping[int, str],
+    ends: Collection[Any] | None = None,
+) -> Blocks | None:
+    """The parts of what a node of the graph makes.
+
+    Args:
+        node: The node.
+        shape: Of what it makes.
+        owners: The id of a parameter -> its modality.
+        ends: The nodes that make the encoders' outputs, to tell the features of the only modality
+            that is reached from what stands beside them; ``None`` takes all for its features.
+    """
     reached = _reach(node, owners)
-    if len(reached) == 1:
-        return Blocks(-1, tuple(reached), (shape[-1],))
     if not reached:
         return None
+    whole = Blocks(-1, tuple(reached), (shape[-1],)) if len(reached) == 1 else None
+    if whole is not None and (ends is None or node in ends):
+        return whole
     children = [(child, _shape(child, index)) for child, index in node.next_functions]
-    if node.name() == "CatBackward0":
+    owning = [(child, of) for child, of in children if _reach(child, owners)]
+    if node.name() == "CatBackward0" and (whole is None or len(owning) < len(children)):
         dim = node._saved_dim  # unsigned: a negative dimension is stored modulo 2^64
         dim = dim - 2**64 if dim >= 2**63 else dim - len(shape)
-        return _blocks_of_concatenation(children, dim, shape[dim], owners)
-    if node.name() in _ELEMENTWISE:
-        owning = [(c, s) for c, s in children if _reach(c, owners)]
-        if len(owning) == 1 and owning[0][1] == shape:
-            return _blocks_of(owning[0][0], shape, owners)
-    return None
+        return _blocks_of_concatenation(children, dim, shape[dim], owners) or whole
+    if node.name() in _ELEMENTWISE and len(owning) == 1 and owning[0][1] == shape:
+        return _blocks_of(owning[0][0], shape, owners, ends)
+    return whole
 
 
 def _blocks_of_concatenation(

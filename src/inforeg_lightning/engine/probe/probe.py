@@ -57,7 +57,6 @@ class UnimodalProbe:
         }
         self._outputs: dict[str, list[Tensor]] = {modality: [] for modality in encoders}
         self._called: set[str] = set()
-        self._ever_called: set[str] = set()
         self._marks: list[tuple[str, Tensor]] = []
         self._marked: set[tuple[Any, ...]] = set()
         self._inputs: tuple[list[Any], TreeSpec] | None = None
@@ -134,7 +133,6 @@ class UnimodalProbe:
         if not self._watching or self._inputs is not None:
             return None
         self._called.add(modality)
-        self._ever_called.add(modality)
         marks = len(self._marks)
         if modality in self._frozen and not torch.compiler.is_compiling():
             output = self._mark(modality, output)
@@ -204,8 +202,8 @@ class UnimodalProbe:
         if known is not None or any(isinstance(x, Tensor) and x.requires_grad for x in leaves):
             return known
         # No graph to tell, as in validation: samples are laid out alike in batches of any size.
-        for (others, absent), layout in self._layouts.items():
-            alike = _of_samples(others) == _of_samples(key[0]) and absent == key[1]
+        for (others, called), layout in self._layouts.items():
+            alike = _of_samples(others) == _of_samples(key[0]) and called == key[1]
             if alike and layout.is_by_sample(leaves):
                 return layout
         return None
@@ -213,7 +211,7 @@ class UnimodalProbe:
     def _key(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """What the layout depends on: token sequences differ in length, batches in modalities."""
         shapes = tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves)
-        return shapes, frozenset(self._ever_called - self._called)
+        return shapes, frozenset(self._called)
 
     def _mark(self, modality: str, output: Any) -> Any:
         """Have a graph begin at the outputs of a frozen encoder, to find them again in the head."""

@@ -149,7 +149,7 @@ def test_unimodal_losses_on_both_sides_or_on_none_are_refused():
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, float("inf"), float("nan")])
 def test_gamma_is_positive(gamma):
-    with pytest.raises(ValueError, match="`gamma` must be positive"):
+    with pytest.raises(ValueError, match="`gamma` must be above 0"):
         mmpareto(gamma=gamma)
 
 

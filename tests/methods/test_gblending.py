@@ -84,7 +84,7 @@ def test_epochs_without_validation_put_an_estimate_off():
     assert [entry["val_loss"]["fused"] is None for entry in callback.history[:3]] == [1, 1, 0]
     before, *_ = weights_of(callback)
     assert weights_of(callback)[:6] == [before] * 6
-    assert callback._epochs.weights != [1 / 3] * 3
+    assert callback.method.epochs.weights != [1 / 3] * 3
 
 
 def test_the_layout_of_training_serves_a_validation_that_has_no_graph_to_tell():

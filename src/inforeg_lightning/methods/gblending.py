@@ -1,0 +1,211 @@
+"""G-Blending: losses weighted by how they generalise and overfit (CVPR 2020, arXiv 1905.12681)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inforeg_lightning.core._autograd import attach_loss, redirect
+from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
+from inforeg_lightning.core.gblending import SuperEpochs, weights_within
+from inforeg_lightning.core.window import Window
+from inforeg_lightning.engine.book.history import Entry
+from inforeg_lightning.engine.book.state import Lifetime
+from inforeg_lightning.engine.book.tracker import Done, Step
+from inforeg_lightning.engine.checks import check_count
+from inforeg_lightning.engine.context import Forward
+from inforeg_lightning.engine.method import Method, WindowArgument
+from inforeg_lightning.engine.samples import count_samples, mean_cross_entropy
+from inforeg_lightning.methods._unimodal_losses import (
+    check_flag,
+    check_one_side,
+    unimodal_losses,
+)
+
+_FUSED = "fused"
+_RECORDED = ("weight", "train_loss", "val_loss")
+
+
+class GBlending(Method):
+    """Weight joint and unimodal losses by how they generalise (Wang, Tran & Feiszli, CVPR 2020).
+
+    See :class:`~inforeg_lightning.callbacks.GBlendingCallback` for the equations, and for what
+    ``history`` holds.
+
+    Args:
+        super_epoch: Epochs between two estimates of the weights, at least; BalanceBenchmark's 10.
+        unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
+            each with weight 1 and apart from the head's output; what their weights lack or exceed
+            is then added.
+        window: When it acts; the paper: always.
+
+    Raises:
+        ValueError: ``super_epoch`` is out of range, a modality is called ``fused``, or the model's
+            ``unimodal_losses`` is not what ``unimodal_losses_included`` says.
+        TypeError: An argument is of another kind than described.
+    """
+
+    name = "gblending"
+    edits_head = True
+    needs_validation = True
+
+    epochs: SuperEpochs
+    """Of each modality and of all together; its losses are NaN where no sample has the modality."""
+    _names: tuple[str, ...]
+    _applied: list[float]
+    _train: Tensor | None
+    _fused: Tensor | None
+    _counted: bool
+    _validation: Tensor | None
+
+    def __init__(
+        self,
+        super_epoch: int = 10,
+        unimodal_losses_included: bool = False,
+        window: WindowArgument = "always",
+    ) -> None:
+        super().__init__(window)
+        self.super_epoch = check_count("super_epoch", super_epoch, "epochs")
+        self.unimodal_losses_included = check_flag(unimodal_losses_included)
+        self.add_state("_applied", list, Lifetime.FIT, saved="always")
+        self.add_state("_train", None, Lifetime.FIT, saved="always")
+        self.add_state("_fused", None, Lifetime.STEP)
+        self.add_state("_counted", bool, Lifetime.STEP)
+        self.add_state("_validation", None, Lifetime.FIT)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Length of a super-epoch, whose the unimodal losses are, and window."""
+        return {
+            "super_epoch": self.super_epoch,
+            "unimodal_losses_included": self.unimodal_losses_included,
+            "window": self.window,
+        }
+
+    def make_window(self, modalities: tuple[str, ...]) -> Window:
+        """The window; how many losses there are is known by now."""
+        if _FUSED in modalities:
+            raise ValueError(
+                f"`encoders` has a modality called {_FUSED!r}, which in `history` is what all give "
+                "together. Choose another name."
+            )
+        self._names = (*modalities, _FUSED)
+        make = partial(SuperEpochs, len(self._names), self.super_epoch)
+        self.add_state("epochs", make, Lifetime.FIT, saved="always")
+        return super().make_window(modalities)
+
+    def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Check that the unimodal losses come from one side, as the argument says."""
+        check_one_side(model, "GBlending", self.unimodal_losses_included)
+
+    def begin_batch(self, begins_period: bool) -> None:
+        """Take the weights of the losses that there are."""
+        inside = [*self.context.in_window.values()]
+        weights = self.epochs.weights
+        kept = weights if any(inside) else [0.0] * len(weights)
+        self._applied = weights_within(kept, [*inside, True])
+
+    def forward(self, forward: Forward) -> Tensor:
+        """Weight the joint loss, and add those of the modalities in their window."""
+        output = forward.output
+        fused = torch.stack(_loss_and_count(forward, _FUSED, output.detach()))
+        self._fused = fused if self._fused is None else self._fused + fused
+        in_window = self.context.in_window
+        if not any(in_window.values()):
+            return output
+        weights = dict(zip(self._names, self._applied, strict=True))
+        already = 1.0 if self.unimodal_losses_included else 0.0
+        dtype = at_least_float32(output).dtype
+        weight = torch.full((), weights[_FUSED], dtype=dtype, device=output.device)
+        weighted = redirect(output, [output], [weight])
+        losses = unimodal_losses(forward, forward.call.unimodal(), in_window)
+        if not losses:
+            return weighted
+        added = torch.stack([(weights[m] - already) * loss for m, loss in losses.items()]).sum()
+        return attach_loss(weighted, added, self.context.scales.loss)
+
+    def edit(self, step: Step) -> Done:
+        """Add the losses of a step to those of the epoch; edit nothing."""
+        if not self._counted:  # else another optimiser of the same step was first
+            self._counted = True
+            mine = step.scores.new_zeros(2) if self._fused is None else self._fused
+            total = self.context.processes.sum(mine.to(sum_dtype(mine.device)))
+            fused = total[:1] / total[1:]
+            losses = torch.cat([-step.scores.to(fused.dtype), fused])
+            known = torch.cat([step.present, torch.ones_like(step.present[:1])])
+            counts = step.finite & torch.isfinite(fused) & known
+            row = torch.cat([torch.where(counts, losses, 0.0), counts.to(losses.dtype)])
+            self._train = row if self._train is None else self._train.to(row) + row
+        return {}
+
+    def end_epoch(self) -> None:
+        """Take the losses of an epoch that has ended, and the weights of a super-epoch that has."""
+        if self._train is None:
+            return
+        losses = _means(self._train)
+        self._train = None
+        self.epochs.trained(None if all(map(math.isnan, losses)) else losses)
+
+    def begin_validation(self) -> None:
+        """Begin to measure a validation."""
+        self._validation = None
+
+    def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
+        """Add up the losses of a batch."""
+        logits = {**unimodal, _FUSED: forward.output}
+        found = {m: torch.stack(_loss_and_count(forward, m, z)) for m, z in logits.items()}
+        nothing = torch.zeros_like(found[_FUSED])
+        rows = torch.stack([found.get(m, nothing) for m in self._names])
+        row = rows.to(sum_dtype(rows.device)).T.flatten()
+        self._validation = row if self._validation is None else self._validation + row
+
+    def end_validation(self) -> None:
+        """Keep the losses of the validation, over all processes."""
+        device = self.context.device
+        zeros = torch.zeros(2 * len(self._names), dtype=sum_dtype(device), device=device)
+        mine = zeros if self._validation is None else self._validation
+        total = self.context.processes.sum(mine)
+        self._validation = None
+        if total[-1] == 0:
+            raise ValueError(
+                f"`head={self.context.head_path!r}` was not called in validation_step, whose "
+                "losses GBlending measures, or there was no batch. Predict with the head there."
+            )
+        for modality, count in zip(self._names, total[len(self._names) :].tolist(), strict=True):
+            if count == 0:
+                self.context.tracker.warn_once(
+                    f"validation of {modality}",
+                    f"no sample of a validation has {modality}, whose loss is then not known: the "
+                    "weights of all losses stay as they are until one has.",
+                )
+        self.epochs.validated(_means(total))
+
+    def describe_period(self, entry: Entry) -> None:
+        """Add the weight that applied last, and the losses known by now."""
+        rows = (self._applied, self.epochs.train, self.epochs.val)
+        for quantity, row in zip(_RECORDED, rows, strict=True):
+            values = row or [math.nan] * len(self._names)
+            entry[quantity] = {
+                m: None if math.isnan(value) else value
+                for m, value in zip(self._names, values, strict=True)
+            }
+
+
+def _loss_and_count(forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy summed over the samples that have a class and the modality; how many do."""
+    target, ignored, present = forward.target, forward.ignore_index, forward.present.get(modality)
+    loss = mean_cross_entropy(modality, logits, target, ignored, present, reduction="sum")
+    return loss, count_samples(target, logits, ignored, present).to(loss.dtype)
+
+
+def _means(sums_and_counts: Tensor) -> list[float]:
+    """Read on the host: the sums by their counts, NaN where there are none."""
+    numbers = sums_and_counts.tolist()
+    half = len(numbers) // 2
+    return [
+        total / count if count else math.nan
+        for total, count in zip(numbers[:half], numbers[half:], strict=True)
+    ]
