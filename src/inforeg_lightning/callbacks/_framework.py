@@ -5,7 +5,9 @@ of one are not those of the other. So nothing here or above asks for the class o
 strategy or a module: names in the order of their classes tell.
 """
 
+import importlib
 import math
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,23 +17,37 @@ from torch import Tensor
 from inforeg_lightning.engine.context import Scales
 from inforeg_lightning.engine.distributed import Processes
 
+
+def _frameworks() -> list[Any]:
+    """The packages that the program has imported; else the first that is installed."""
+    names = ("lightning.pytorch", "pytorch_lightning")
+    imported = [sys.modules[name] for name in names if sys.modules.get(name) is not None]
+    if imported:
+        return imported
+    for name in names:
+        try:
+            return [importlib.import_module(name)]
+        except ImportError:
+            continue
+    raise ImportError(
+        "the callbacks need lightning (`pip install 'lightning>=2.6.6'`) or pytorch_lightning. In "
+        "a loop of your own use `inforeg_lightning.Regulator`, which needs torch alone."
+    )
+
+
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
     from lightning.pytorch.utilities import rank_zero_info
 else:
-    try:
-        from lightning.pytorch import Callback, LightningModule, Trainer
-        from lightning.pytorch.utilities import rank_zero_info
-    except ImportError:
-        try:
-            from pytorch_lightning import Callback, LightningModule, Trainer
-            from pytorch_lightning.utilities import rank_zero_info
-        except ImportError as error:
-            raise ImportError(
-                "the callbacks need lightning (`pip install 'lightning>=2.6.6'`) or "
-                "pytorch_lightning. In a loop of your own use `inforeg_lightning.Regulator`, which "
-                "needs torch alone."
-            ) from error
+    _found = _frameworks()
+    # Where the user's program has imported both, a callback is one of either, which each one's
+    # LightningCLI asks for.
+    _bases = tuple(package.Callback for package in _found)
+    Callback = _bases[0]
+    if len(_bases) > 1:
+        Callback = type("Callback", _bases, {"__module__": _bases[0].__module__})
+    LightningModule, Trainer = _found[0].LightningModule, _found[0].Trainer
+    rank_zero_info = _found[0].utilities.rank_zero_info
 
 __all__ = ["Callback", "LightningModule", "Trainer", "rank_zero_info"]
 

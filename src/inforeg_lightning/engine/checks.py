@@ -204,6 +204,17 @@ def check_parameters(
             )
 
 
+def check_held(modules: Mapping[str, Sequence[nn.Module]], optimizers: Sequence[Optimizer]) -> None:
+    """Refuse optimizers that train none of the encoders."""
+    held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+    parts = [part for parts in modules.values() for part in parts]
+    if not any(id(p) in held for part in parts for p in part.parameters()):
+        raise ValueError(
+            f"`optimizer` holds no parameter of the encoders {[*modules]}: give the optimizer that "
+            "trains this very model, not a copy of it"
+        )
+
+
 def check_one_optimizer(optimizers: Sequence[Optimizer], name: str) -> None:
     """Refuse several optimisers, for methods that compare the gradients of all encoders."""
     if len(optimizers) > 1:

@@ -90,6 +90,8 @@ class Engine:
         self.probe: UnimodalProbe | None = None
         self.modules: dict[str, list[nn.Module]] = {}
         self.validation = Validation(method, self.tracker, ignore_index)
+        self.refuses_early_backward = False
+        """Whether a backward pass before the scores is an error, for methods that edit the head."""
         self._context: Context | None = None
         self._scores = StepScores(
             self.modalities, score, ignore_index, method.needs_scores, method.scores_by_mean
@@ -98,6 +100,7 @@ class Engine:
         self._present: Mapping[str, Tensor] = {}
         self._reported: list[_Reported] = []
         self._is_open = False
+        self._awaits_scores = False
         self._stepped = False
 
     @property
@@ -203,7 +206,7 @@ class Engine:
         assert self._context is not None
         if self._stepped:
             self._forget_step()
-        self._is_open = True
+        self._is_open = self._awaits_scores = True
         self._present = check_present(present, self.modalities) if present else {}
         if self.probe is not None:
             self._target = target
@@ -224,7 +227,7 @@ class Engine:
             ValueError: There are no unimodal logits, or they do not fit the target.
         """
         assert self._context is not None
-        target = self._target
+        target, self._awaits_scores = self._target, False
         for logits, of_batch, present in self._logits_of_batch():
             if self._stepped:  # a second forward pass of a manually optimised batch
                 self._forget_step()
@@ -274,6 +277,7 @@ class Engine:
         if self.probe is not None:
             self.probe.stop()
         self._target, self._present, self._is_open = None, {}, False
+        self._awaits_scores = False
         self._reported.clear()
         self.method.end_batch()
         self.tracker.fold()
@@ -312,6 +316,23 @@ class Engine:
             self.validation.add(found, target)
         elif self._is_open:
             self._reported.append((found, target, self._present))
+
+    # Steps that a gradient scaler leaves out, in loops that do not tell
+
+    @property
+    def awaits_scores(self) -> bool:
+        """Whether a batch is open whose scores have still to be added."""
+        return self._awaits_scores
+
+    @property
+    def awaits_step(self) -> bool:
+        """Whether batches have been scored whose step has not been made."""
+        return self._scores.has_loss and not self._stepped
+
+    def skip_step(self) -> None:
+        """Count the step of the batches since the last one as skipped."""
+        self._forget_step()
+        self.tracker.skip()
 
     # State
 
@@ -355,7 +376,18 @@ class Engine:
     def _edit_output(self, call: HeadCall, output: Tensor) -> Tensor:
         assert self._target is not None
         forward = Forward(call, output, self._target, self.ignore_index, self._present)
-        return self.method.forward(forward)
+        edited = self.method.forward(forward)
+        if self.refuses_early_backward and edited.requires_grad:
+            edited.register_hook(self._refuse_early_backward)  # type: ignore[no-untyped-call]
+        return edited
+
+    def _refuse_early_backward(self, gradient: Tensor) -> None:
+        if self._awaits_scores:
+            raise RuntimeError(
+                f"the backward pass has begun before {self.name} has seen the scores of the batch, "
+                "which decide what is passed back: leave the block of `with regulator.batch(...)` "
+                "before `loss.backward()`"
+            )
 
     def _no_logits(self) -> str:
         return (
@@ -363,7 +395,8 @@ class Engine:
             + (
                 "`head` was not given, and training_step made no `report_unimodal(...)` call."
                 if self.head_path is None
-                else f"`head={self.head_path!r}` was not called in training_step."
+                else f"`head={self.head_path!r}` was not called in training_step (in a loop "
+                "of your own: inside `with regulator.batch(...)`)."
             )
             + " Pass the attribute path of the module that makes the logits as `head=`, or "
             "report them."
@@ -376,6 +409,7 @@ class Engine:
 
     def _forget_batch(self) -> None:
         self._target, self._present, self._is_open = None, {}, False
+        self._awaits_scores = False
         self._reported = []
         self.method.forget(Lifetime.BATCH)
         self._forget_step()

@@ -1,20 +1,30 @@
 """A method in any loop of PyTorch: the one entry outside Lightning."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from inforeg_lightning.engine.checks import check_optimizers
+from inforeg_lightning.engine.checks import check_held, check_optimizers, shown
 from inforeg_lightning.engine.context import Scales
 from inforeg_lightning.engine.distributed import find_processes
 from inforeg_lightning.engine.engine import Engine
 from inforeg_lightning.engine.method import Method
-from inforeg_lightning.engine.probe.target import Present, Target, find_present, find_target
+from inforeg_lightning.engine.probe.target import (
+    Present,
+    Target,
+    check_present,
+    find_present,
+    find_target,
+)
+from inforeg_lightning.engine.reporting import listen
 from inforeg_lightning.engine.summary import (
     describe_end,
     describe_start,
@@ -22,13 +32,16 @@ from inforeg_lightning.engine.summary import (
     plot_history,
     warn_of_idle_window,
 )
+from inforeg_lightning.engine.wrappers import closure_of, layers_of, optimizers_of
+
+_AT_WORK: "WeakKeyDictionary[Optimizer, WeakSet[Regulator]]" = WeakKeyDictionary()
 
 
 class Regulator:
     """Run a balancing method in a loop of your own.
 
     Gradients are edited as the optimizer steps, by a hook of its own: after accumulation, averaging
-    over processes, unscaling by a ``GradScaler`` and clipping. (In Lightning the edit comes *before*
+    over processes, unscaling by a ``GradScaler`` and clipping. (In Lightning the edit comes before
     clipping.) Where ``torch.distributed`` is initialised, scores are those of all processes.
 
     Args:
@@ -37,15 +50,19 @@ class Regulator:
         optimizer: The one, or several, that train it; a wrapped one (Fabric, Accelerate) too. Not
             LBFGS, which makes its gradients inside its step.
         encoders: Modality -> attribute path, or several, of its encoder in the model.
-        method: One of :mod:`inforeg_lightning.methods`.
+        method: One of :mod:`inforeg_lightning.methods`, an object of its own for each Regulator.
         head: Attribute path of the fusion head; ``None`` if the training step reports its logits.
         target: Where the target stands in what :meth:`batch` is given, if that is no tensor: a key,
             an index, an attribute or a callable.
         period: ``"epoch"`` or a number of optimizer steps: what windows and ``history`` count in.
         present: Where it stands which samples have which modality, as ``target``.
         ignore_index: The target that counts nowhere.
+        combine: Allow another Regulator on the same optimizer; both must allow it.
         scaler: The ``torch.amp.GradScaler`` of the loop, which methods that add to the loss need.
         planned_epochs: How many there will be, to say at the start if none can be regulated.
+
+    A step that a ``GradScaler`` leaves out is counted as skipped once the gradients are gone: call
+    ``zero_grad()``, with its default of setting them to ``None``, before the next batch.
 
     Raises:
         ValueError: An argument is out of range, or a path leads nowhere.
@@ -53,7 +70,8 @@ class Regulator:
 
     Example::
 
-        regulator = Regulator(model, optimizer, {"audio": "a", "video": "v"}, InfoReg(), head="head")
+        encoders = {"audio": "audio_encoder", "video": "video_encoder"}
+        regulator = Regulator(model, optimizer, encoders, InfoReg(), head="head")
         for epoch in range(50):
             regulator.begin_epoch(epoch)
             for batch in loader:
@@ -75,66 +93,94 @@ class Regulator:
         period: int | str = "epoch",
         present: Present = None,
         ignore_index: float = -100,
+        combine: bool = False,
         scaler: Any = None,
         planned_epochs: int | None = None,
     ) -> None:
         if not isinstance(method, Method):
             raise TypeError(
                 "`method` must be one of inforeg_lightning.methods, for example InfoReg(), but is "
-                f"of type {type(method).__name__}"
+                f"{shown(method)}"
             )
-        self.model = _unwrapped(model)
-        self.optimizers = [_inner(o) for o in _listed(optimizer)]
-        self.target, self.present, self.scaler = target, present, scaler
+        layers = layers_of(model)
+        self.model = layers[-1]
+        self.optimizers = optimizers_of(optimizer)
+        self.target, self.present, self.scaler, self.combine = target, present, scaler, combine
         name = f"Regulator({type(method).__name__})"
         self.engine = Engine(method, encoders, head, ignore_index, period, name)
         self._handles: list[RemovableHandle] = []
         self._epoch: int | None = None
+        self._epoch_of_state: int | None = None
+        self._is_open = False
+        self._stepping: Counter[Optimizer] = Counter()
         self._steps = 0
         self._planned_epochs = planned_epochs
-        check_optimizers(self.optimizers, has_scaler=False)
-        for inner in self.optimizers:
-            if isinstance(inner, LBFGS):
-                raise ValueError(
-                    "`optimizer` is LBFGS, which makes its gradients inside its own step, where no "
-                    "hook sees them. Use another optimizer, or the Lightning callback."
-                )
+        check_optimizers(self.optimizers, has_scaler=scaler is not None)
         method.check(self.model, self.optimizers)
+        self._check_alone()
+        self._check_free()
         self.engine.find(self.model)
+        check_held(self.engine.modules, self.optimizers)
+        self.engine.reset()
+        self.engine.refuses_early_backward = True
+        for layer in layers[:-1]:  # whichever of them a training step reports for
+            listen(self.engine, layer)
         for inner in self.optimizers:
+            _AT_WORK.setdefault(inner, WeakSet()).add(self)
             self._handles.append(inner.register_step_pre_hook(self._before_step))
             self._handles.append(inner.register_step_post_hook(self._after_step))
 
     @property
+    def method(self) -> Method:
+        """What is measured and done."""
+        return self.engine.method
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """One plain dict per period that has ended; see the method's callback."""
-        self._close_step()
+        self._take_in()
         return self.engine.tracker.history
 
+    # Training
+
     def begin_epoch(self, epoch: int) -> None:
-        """Begin an epoch, counted from 0; go on with the one that a checkpoint was saved in."""
-        self._close_step()
-        changed = self.engine.find(self.model)
-        if changed or not self.engine.is_attached:
-            self.engine.attach(find_processes(), self.optimizers, self)
-            if self._planned_epochs is not None and self.engine.period == "epoch":
-                warn_of_idle_window(self.engine, self._planned_epochs)
-        sums = self.engine.tracker.sums
-        if self.engine.period == "epoch" and sums is not None and sums.epoch != epoch:
-            self.end_epoch()
-        self._epoch = epoch
+        """Begin an epoch, counted from 0; go on with the one that a checkpoint was saved in.
+
+        Raises:
+            RuntimeError: The one before has not been ended, or the Regulator is closed.
+        """
+        if not self._handles:
+            raise RuntimeError("this Regulator is closed: make a new one to train on")
+        if self._epoch is not None:
+            raise RuntimeError(
+                f"epoch {self._epoch} has begun and not ended: call end_epoch() before "
+                f"begin_epoch({epoch})"
+            )
+        is_new = self.engine.find(self.model)
+        if is_new and self.engine.is_attached and self.engine.tracker.sums is not None:
+            self.engine.end_period(self._steps)  # anchors are of the modules before
+        if is_new or not self.engine.is_attached:
+            self._attach()
+        if self._epoch_of_state not in (None, epoch):
+            self._end_epoch()  # the checkpoint was saved after its last batch
+        self._epoch, self._epoch_of_state = epoch, None
 
     @contextmanager
     def batch(
         self,
-        batch: Any,
+        batch: Any = None,
         present: Mapping[str, Tensor] | None = None,
         loss_scale: float = 1.0,
     ) -> Iterator[None]:
         """Watch the forward pass of a (micro-)batch; call ``backward`` after it.
 
+        Methods that only edit gradients (InfoReg, OGM, OGM-GE, MSLR) also take ``backward`` and
+        ``step`` inside the block; those that decide what is passed back refuse it. After an
+        exception inside the block the batch counts nowhere, and the next one may come.
+
         Args:
-            batch: The target, a tensor; or the batch, in which ``target=`` finds it.
+            batch: The target, a tensor; or the batch, in which ``target=`` finds it. It may be left
+                out where logits are reported.
             present: Modality -> which samples have it, shape ``(B,)``, bool; by default what
                 ``present=`` of the constructor finds in the batch.
             loss_scale: What the loop multiplies this loss by before its backward pass, one over the
@@ -142,22 +188,50 @@ class Regulator:
 
         Raises:
             ValueError: The target is not found, or there are no unimodal logits.
-            RuntimeError: No epoch has begun.
+            RuntimeError: No epoch has begun, or another batch is open.
         """
-        target = batch if isinstance(batch, Tensor) else find_target(batch, self.target)
-        if present is None and not isinstance(batch, Tensor):
+        if self._is_open:
+            raise RuntimeError("another batch is open: leave its `with regulator.batch(...)` first")
+        if self._epoch is None and not self.engine.validation.is_open:
+            raise RuntimeError("no epoch has begun: call begin_epoch(epoch) before the first batch")
+        target = None
+        if self.engine.probe is not None:
+            target = batch if isinstance(batch, Tensor) else find_target(batch, self.target)
+        if present is not None:
+            present = check_present(present, self.engine.modalities)
+        elif not isinstance(batch, Tensor):
             present = find_present(batch, self.present, self.engine.modalities)
         if self.engine.validation.is_open:
             self.engine.validation.begin_batch(self.engine.probe, target, present or {})
             yield
             self.engine.validation.end_batch()
             return
-        if self._epoch is None:
-            raise RuntimeError("call begin_epoch(epoch) before the first batch of an epoch")
-        self._close_step()
+        assert self._epoch is not None
+        self._stepping.clear()  # of steps that failed
+        self._take_in(next_batch=True)
         self.engine.begin_batch(target, present or {}, self._scales(loss_scale), self._epoch)
-        yield
-        self.engine.before_backward()
+        self._is_open = True
+        try:
+            yield
+            self._score()
+        except BaseException:
+            self._is_open = False
+            self._take_in(next_batch=True)
+            raise
+        self._is_open = False
+
+    def end_epoch(self) -> None:
+        """End the epoch: trace, relative change, history.
+
+        Raises:
+            RuntimeError: None has begun, or a batch is open.
+        """
+        if self._epoch is None or self._is_open:
+            raise RuntimeError(
+                "end_epoch() needs an epoch that has begun, and comes after its last "
+                "`with regulator.batch(...)` block"
+            )
+        self._end_epoch()
 
     @contextmanager
     def validation(self) -> Iterator[dict[str, float]]:
@@ -165,31 +239,39 @@ class Regulator:
 
         Yields:
             A dict that holds modality -> score over all samples once the block has ended.
-        """
-        self._close_step()
-        scores: dict[str, float] = {}
-        if not self.engine.is_attached:
-            raise RuntimeError("call begin_epoch(epoch) before the first validation")
-        self.engine.validation.begin()
-        yield scores
-        scores |= self.engine.validation.end(self.engine.processes)
 
-    def end_epoch(self) -> None:
-        """End the epoch: trace, relative change, history."""
-        self._close_step()
-        self.engine.method.end_epoch()
-        if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
-            self.engine.end_period(self._steps)
-        self._epoch = None
+        Raises:
+            RuntimeError: Training has not begun, or a batch is open.
+        """
+        if not self.engine.is_attached or self._is_open:
+            raise RuntimeError(
+                "validation() comes after the first begin_epoch(epoch), which finds out where the "
+                "model is, and outside of `with regulator.batch(...)`"
+            )
+        self._take_in()
+        scores: dict[str, float] = {}
+        self.engine.validation.begin()
+        try:
+            yield scores
+        except BaseException:
+            self.engine.validation.cancel()
+            raise
+        scores |= self.engine.validation.end(self.engine.processes)
 
     def report(self, logits: Mapping[str, Tensor | None], target: Tensor) -> None:
         """Report unimodal logits of the batch; see :func:`~inforeg_lightning.report_unimodal`."""
         self.engine.receive(logits, target)
 
+    # State
+
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on as if nothing had happened; plain types and tensors."""
-        self._close_step()
-        return self.engine.state_dict() | {"steps": self._steps}
+        """What a checkpoint needs to go on as if nothing had happened; plain types and tensors.
+
+        Gradients that wait for their step are in no checkpoint: save after a step.
+        """
+        self._take_in()
+        counts = {"steps": self._steps, "open_epoch": self._epoch}
+        return deepcopy(self.engine.state_dict()) | counts  # training goes on in these very tensors
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, before :meth:`begin_epoch`.
@@ -198,18 +280,23 @@ class Regulator:
             ValueError: It is of another version, variant or score, or of other modalities or
                 periods.
         """
-        self.engine.load_state_dict(state)
-        self._steps = state["steps"]
+        self.engine.load_state_dict(deepcopy(dict(state)))
+        self._steps, self._epoch_of_state, self._epoch = state["steps"], state["open_epoch"], None
         if self.engine.is_attached:
-            self.engine.attach(find_processes(), self.optimizers, self)
+            self._attach()
 
     def close(self) -> None:
         """Remove all hooks from model and optimizers; the history stays."""
-        self._close_step()
+        self._take_in()
+        self._is_open = False
         self.engine.close()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for inner in self.optimizers:
+            _AT_WORK.get(inner, WeakSet()).discard(self)
+
+    # What a user sees
 
     def summary(self) -> str:
         """What is regulated and what was done, in words; once a batch has been seen."""
@@ -228,53 +315,93 @@ class Regulator:
         paths = {m: p[0] if len(p) == 1 else [*p] for m, p in self.engine.paths.items()}
         return f"Regulator({paths}, {self.engine.method!r}, head={self.engine.head_path!r})"
 
+    # Inside
+
+    def _attach(self) -> None:
+        self._check_free()
+        is_first = self._planned_epochs is not None and not self.engine.is_attached
+        check_held(self.engine.modules, self.optimizers)
+        self.engine.attach(find_processes(), self.optimizers, self)
+        if is_first and self._planned_epochs is not None and self.engine.period == "epoch":
+            warn_of_idle_window(self.engine, self._planned_epochs)
+
+    def _check_free(self) -> None:
+        context = getattr(self.method, "context", None)
+        if context is not None and context.host is not self:
+            raise ValueError(
+                f"`method` is at work elsewhere: {type(self.method).__name__} keeps what it has "
+                "measured of a training. Make an object of its own for each Regulator."
+            )
+
+    def _check_alone(self) -> None:
+        for inner in self.optimizers:
+            for other in _AT_WORK.get(inner, ()):
+                measures = self.engine.only_measures or other.engine.only_measures
+                if not measures and not (self.combine and other.combine):
+                    raise ValueError(
+                        f"`optimizer` has {other.engine.name} at work already, and both would edit "
+                        "its gradients. close() that one, give one window='never' to measure only, "
+                        "or give both combine=True."
+                    )
+
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self.engine.is_attached:
-            self.engine.before_step(optimizer, self._steps)
+        self._stepping[optimizer] += 1
+        if self._stepping[optimizer] > 1:
+            return  # the step of a subclass calls that of its base, which has the hook as well
+        if not self.engine.is_attached or self.engine.tracker.sums is None:
+            return  # a step of the user's own, outside of the epochs
+        if closure_of(args, kwargs) is not None:
+            raise RuntimeError(
+                "the optimizer's step() was given a closure, which makes the gradients after the "
+                "Regulator has looked for them: call backward() first, and step() without"
+            )
+        if getattr(optimizer, "grad_scale", None) is not None:
+            check_optimizers([optimizer], has_scaler=True)
+        if self._is_open:
+            self._score()
+        self.engine.before_step(optimizer, self._steps)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if optimizer is self.optimizers[-1]:
+        self._stepping[optimizer] -= 1
+        if self._stepping[optimizer] == 0:
             self._steps += 1
 
-    def _close_step(self) -> None:
-        """Take in the step that was made since the last batch, and a period that is full."""
-        if self.engine.is_attached and self.engine.end_batch():
+    def _score(self) -> None:
+        """Add the scores of the batch that is open, once."""
+        if self.engine.awaits_scores:
+            if self._was_skipped():
+                self.engine.skip_step()
+            self.engine.before_backward()
+
+    def _take_in(self, next_batch: bool = False) -> None:
+        """Take in the step that was made since the last batch, and a period that is full.
+
+        Args:
+            next_batch: Whether another one follows; else it waits if its step is still to be made.
+        """
+        if self._is_open or not self.engine.is_attached:
+            return
+        if self._was_skipped():
+            self.engine.skip_step()
+        is_over = next_batch or not self.engine.awaits_step
+        if is_over and self.engine.end_batch():
             self.engine.end_period(self._steps)
+
+    def _was_skipped(self) -> bool:
+        """Whether batches wait for their step, but their gradients are gone."""
+        return self.engine.awaits_step and not any(
+            p.grad is not None for o in self.optimizers for g in o.param_groups for p in g["params"]
+        )
+
+    def _end_epoch(self) -> None:
+        self._take_in(next_batch=True)
+        self.engine.method.end_epoch()
+        if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
+            self.engine.end_period(self._steps)
+        self._epoch = None
 
     def _scales(self, loss_scale: float) -> Scales:
         if self.scaler is None:
             return Scales(loss_scale)
         one = torch.ones((), device=next(self.model.parameters()).device)
         return Scales(self.scaler.scale(one * loss_scale), self.scaler.scale(one))
-
-
-def _listed(optimizer: Optimizer | Sequence[Optimizer]) -> list[Any]:
-    return [*optimizer] if isinstance(optimizer, Sequence) else [optimizer]
-
-
-def _inner(optimizer: Any) -> Optimizer:
-    """The optimizer inside those of Fabric and Accelerate, which has the hooks."""
-    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = inner
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            "`optimizer` must be a torch.optim.Optimizer, or several, but is of type "
-            f"{type(optimizer).__name__}"
-        )
-    return optimizer
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DistributedDataParallel, Fabric's wrapper and ``torch.compile``."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"`model` must be a torch.nn.Module, but is of type {type(model).__name__}")
-    for name in ("_orig_mod", "module", "_forward_module"):
-        inner = model._modules.get(name)
-        if inner is not None and type(model).__name__ in _WRAPPERS:
-            return _unwrapped(inner)
-    return model
-
-
-_WRAPPERS: frozenset[str] = frozenset(
-    {"DistributedDataParallel", "DataParallel", "_FabricModule", "OptimizedModule"}
-)

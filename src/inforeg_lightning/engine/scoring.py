@@ -119,6 +119,11 @@ class StepScores:
         self._finite = finite if self._finite is None else self._finite & finite
         self._result = None
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether there was a loss since the last step."""
+        return self._finite is not None
+
     def over_processes(self, processes: Processes) -> Scored | None:
         """The scores of the step, ``None`` if there was no loss."""
         if self._finite is None:

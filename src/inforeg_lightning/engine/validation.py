@@ -84,6 +84,13 @@ class Validation:
         if self._scores is not None:
             self._scores.add(logits, target, self._present)
 
+    def cancel(self) -> None:
+        """Leave a validation that failed."""
+        if self._probe is not None:
+            self._probe.stop()
+        self._scores = self._probe = self._target = None
+        self._present = {}
+
     def end(self, processes: Processes) -> dict[str, float]:
         """End a validation; all processes have to call it.
 

@@ -203,6 +203,16 @@ class Tracker(Stateful):
         self.sums.add(rows, had_gradient, scored.present, self._finite)
         self.forget(Lifetime.STEP)
 
+    def skip(self) -> None:
+        """Count a step that was never made, nor measured."""
+        if self.sums is not None:
+            none = torch.zeros(
+                len(self.modalities), device=next(iter(self.encoders.values())).device
+            )
+            rows = dict.fromkeys(self.quantities, none)
+            had_gradient = (False,) * len(self.modalities)
+            self.sums.add(rows, had_gradient, none > 0, (none > 0).any())
+
     def end(self, step: int) -> Entry:
         """End the period: write its entry of the history.
 
@@ -261,16 +271,18 @@ class Tracker(Stateful):
             self.warn_once(
                 "skipped",
                 f"{skipped} of {steps} steps of period {period} had a loss, score or gradient that "
-                "was not finite, or no unimodal logits. They are not regulated, and left out of "
-                "trace and window; `history` counts them as `skipped`. (A target that is out of "
-                "range has no finite score: does `target=` lead to the classes?)",
+                "was not finite, or no unimodal logits, or were never made. They are not "
+                "regulated, and left out of trace and window; `history` counts them as `skipped`. "
+                "(A target that is out of range has no finite score: does `target=` lead to the "
+                "classes?)",
             )
-        if steps == 0:
+        if steps == 0 and any(encoder.is_trainable for encoder in self.encoders.values()):
             self.warn_once(
                 "steps",
-                f"no optimiser step was seen in period {period}. With manual optimisation, call "
-                "`self.manual_backward(loss)` instead of `loss.backward()`, and step through "
-                "`self.optimizers()`: these call the hooks of callbacks.",
+                f"no optimiser step was seen in period {period}. In Lightning's manual "
+                "optimisation, call `self.manual_backward(loss)` instead of `loss.backward()`, and "
+                "step through `self.optimizers()`: these call the hooks of callbacks. In a loop of "
+                "your own, give the Regulator the optimizers that step.",
             )
         if steps == skipped:
             return
