@@ -71,6 +71,7 @@ def test_in_whatever_order_batches_come_every_number_is_one(method, kind, order)
     assert [entry["skipped"] for entry in callback.history] == [0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:.*no sample had text in all of an epoch")
 @pytest.mark.filterwarnings("ignore:.*the encoder of text had no gradient in any step")
 @pytest.mark.filterwarnings("ignore:.*no sample of a validation has text")
 @every_one

@@ -108,10 +108,11 @@ SEQUENCES = [
 ]
 
 
-@pytest.mark.parametrize("mlp", [False, True], ids=["linear", "mlp"])
+@pytest.mark.parametrize(
+    ("mlp", "size"), [(False, 1), (False, 5), (True, 5)], ids=["one", "linear", "mlp"]
+)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("sequence", SEQUENCES, ids=range(len(SEQUENCES)))
-@pytest.mark.parametrize("size", [1, 5])
 def test_a_score_is_of_the_batches_that_have_the_modality_in_any_order(sequence, place, mlp, size):
     module, callback = Missing(lacking(*sequence, size=size), place, mlp), always()
     fit(module, callback)

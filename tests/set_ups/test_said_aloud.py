@@ -321,7 +321,7 @@ def test_a_validation_without_targets_is_said_and_not_scored():
     assert not [key for key in trainer.callback_metrics if key.startswith("val/")]
 
 
-def test_plot_and_frame_show_the_history():
+def test_a_plot_shows_the_history():
     pytest.importorskip("matplotlib")
     callback = always()
     with pytest.raises(ValueError, match="no period has ended yet"):
@@ -336,7 +336,12 @@ def test_plot_and_frame_show_the_history():
         assert len(axis.patches) == 3, "every period was in the window"
     with pytest.raises(ValueError, match="`quantity` must be one of"):
         callback.plot("epoch")
+
+
+def test_a_frame_has_a_row_per_period_and_modality():
     pandas = pytest.importorskip("pandas")
+    callback = always()
+    fit(Late(), callback, max_epochs=3)
     frame = callback.frame()
     assert isinstance(frame, pandas.DataFrame)
     assert len(frame) == 6
