@@ -82,7 +82,7 @@ def test_without_its_sources_av_digits_names_the_extra(package, monkeypatch, tmp
 
 
 def test_without_webdataset_the_error_names_the_extra(monkeypatch, tmp_path):
-    from inforeg_lightning.data.shards_write import write_shards
+    from inforeg_lightning.data.shards import write_shards
     from inforeg_lightning.data.store import StoreWriter
 
     with StoreWriter(tmp_path / "store", {}) as writer:

@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 from inforeg_lightning.data.clips import Clips
 from inforeg_lightning.data.in_memory import Batch
 from inforeg_lightning.data.lists import as_stored, fetch_lists
-from inforeg_lightning.data.shards import Shards, ShardSampler
-from inforeg_lightning.data.shards_mirror import is_url
+from inforeg_lightning.data.shards import Shards, ShardSampler, is_url
 from inforeg_lightning.data.splits import Split, SplitError, group_split, listed_split, read_list
 from inforeg_lightning.data.store import Store
 from inforeg_lightning.data.store_dataset import (

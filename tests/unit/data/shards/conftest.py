@@ -1,13 +1,12 @@
 """Small stores with their shards, and a server on this machine that has them."""
 
-import functools
-import http.server
-import threading
+import shutil
 
 import numpy as np
 import pytest
 
-from inforeg_lightning.data.shards_write import write_shards
+from helpers.serving import serving
+from inforeg_lightning.data.shards import _url, write_shards
 from inforeg_lightning.data.splits import CREMAD_CLASSES
 from inforeg_lightning.data.store import StoreWriter
 
@@ -43,25 +42,21 @@ def made(tmp_path_factory):
     return root
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder on this machine, and knows what it was asked for."""
-
-    asked: list[str]
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
+@pytest.fixture
+def server(made):
+    """A server of what ``made`` holds."""
+    with serving(made) as server:
+        yield server
 
 
 @pytest.fixture
-def server(made):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            if self.command == "GET":
-                server.asked.append(self.path)
+def hasty(monkeypatch):
+    """Does not wait long, neither before an attempt nor for an answer."""
+    monkeypatch.setattr(_url, "FIRST_WAIT", 1e-3)
+    monkeypatch.setattr(_url, "PATIENCE", 0.3)
 
-    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(made))) as server:
-        server.asked = []
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
+
+@pytest.fixture
+def copy(made, tmp_path):
+    """Shards of their own for a test that damages them."""
+    return shutil.copytree(made / "raw.shards", tmp_path / "copy")

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.same_clips import assert_same_clips
 from inforeg_lightning.data.shards import Shards
-from inforeg_lightning.data.shards_write import write_shards
+from inforeg_lightning.data.shards import write_shards
 from inforeg_lightning.data.store import Store, StoreError
 
 
