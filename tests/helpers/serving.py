@@ -44,6 +44,7 @@ class Server(http.server.ThreadingHTTPServer):
         always: A fault of every answer, by name of the file.
         password: What a request has to send as Authorization, or ``None``.
         token: What the query of a request has to be, or ``None``.
+        payload: What is served under every name that no file has, or ``None``.
         elsewhere: Another server to which every request is redirected, or ``None``.
         closing: Set when the server ends: whoever holds back an answer waits for it.
     """
@@ -55,7 +56,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.folder = Path(folder)
         self.asked, self.authorizations = [], []
         self.faults, self.always = {}, {}
-        self.password = self.token = self.elsewhere = None
+        self.password = self.token = self.payload = self.elsewhere = None
         self.closing = threading.Event()
 
     @property
@@ -93,7 +94,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_GET(self):  # noqa: N802  # the name that the library looks for
+    def do_GET(self):  # the name that the library looks for
         server, parts = self.server, urlsplit(self.path)
         server.asked.append(parts.path)
         server.authorizations.append(self.headers["Authorization"])
@@ -105,10 +106,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if server.token not in (None, parts.query):
             return self.fail(403)
         fault = server.fault_of(path.name)
-        if fault is None and not path.is_file():
-            fault = "404"
+        content = path.read_bytes() if path.is_file() else server.payload
         with suppress(ConnectionError):  # the client has had enough
-            self.answer(path.read_bytes() if path.is_file() else b"", fault)
+            if content is None:
+                return self.fail(404)
+            self.answer(content, fault)
 
     def answer(self, content, fault):
         half = content[: len(content) // 2]

@@ -100,7 +100,7 @@ class Begun:
         found = os.pread(self._lock, len(_WORDS) + 1, 0)
         if found not in (_WORDS, b""):
             raise StoreError(
-                f"{self.folder} holds a {JOURNAL} of somebody else: give another folder"
+                f"{self.folder} holds an {JOURNAL} of somebody else: give another folder"
             )
         # Empty, if a process was killed before it wrote anything else.
         self._refuse_others({path for path in self.folder.iterdir() if found})

@@ -6,6 +6,7 @@ names are those that this package writes, and no others, and become parts of pat
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -124,6 +125,7 @@ def read_manifest(content: bytes, place: str) -> Manifest:
         "audio_shape": isinstance(shape, list)
         and len(shape) == 2
         and all(_whole(side, 1, 2**16) for side in shape),
+        "shard_mb": type(meta.get("shard_mb")) in (int, float) and 0 < meta["shard_mb"] < math.inf,
         "clips": _whole(meta.get("clips"), 0, 2**31),
         "shards": all(_whole(size, 1, _MOST_OF_SHARD) for size in shards.values()),
         "names of the shards": list(shards) == [shard_name(n) for n in range(len(shards))],

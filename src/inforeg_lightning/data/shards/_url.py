@@ -200,11 +200,11 @@ class Remote:
             return _Failure(f"HTTP status {status}, {words}", lasting=not passing)
         if isinstance(error, TimeoutError):
             return _Failure(f"{kind}: no progress for {PATIENCE:g} s", lasting=False)
+        # A wrong certificate is a ValueError as well.
         lasting = isinstance(
-            # A wrong certificate is a ValueError as well.
             error,
             (PermissionError, IsADirectoryError, NotADirectoryError, ValueError, TypeError),
-        )
+        ) or (self._scheme in ("http", "https") and _leads_nowhere(error))
         said = "" if self._secret else " ".join(str(error).split())[:200]
         text = "".join(c if c.isprintable() else "?" for c in said)
         return _Failure(f"{kind}: {text}" if text else kind, lasting)
@@ -214,6 +214,12 @@ class _Failure(Exception):
     def __init__(self, reason: str, lasting: bool) -> None:
         super().__init__(reason)
         self.reason, self.lasting = reason, lasting
+
+
+def _leads_nowhere(error: Exception) -> bool:
+    import aiohttp
+
+    return isinstance(error, (aiohttp.TooManyRedirects, aiohttp.NonHttpUrlClientError))
 
 
 def is_url(place: str | os.PathLike[str]) -> bool:

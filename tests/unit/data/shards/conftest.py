@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from helpers import attacks_on_shards
 from helpers.serving import serving
 from inforeg_lightning.data.shards import _url, write_shards
 from inforeg_lightning.data.splits import CREMAD_CLASSES
@@ -34,11 +35,15 @@ def write_store(path, frame_format):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Stores ``raw`` and ``jpeg``, and their shards ``raw.shards`` and ``jpeg.shards``."""
+    """Stores ``raw`` and ``jpeg``, and their shards ``raw.shards`` and ``jpeg.shards``.
+
+    In ``small`` are the ``store`` and ``shards`` of the attacks: six clips in three shards.
+    """
     root = tmp_path_factory.mktemp("made")
     for frame_format in ("raw", "jpeg"):
         write_store(root / frame_format, frame_format)
         write_shards(root / frame_format, root / f"{frame_format}.shards", shard_mb=0.5)
+    attacks_on_shards.make(root / "small")
     return root
 
 
