@@ -49,14 +49,15 @@ def run(cfg: DictConfig, console: Console) -> None:
     from inforeg_lightning.data.shards import write_shards
     from inforeg_lightning.data.store import StoreError
 
+    def watch(done: int, total: int) -> None:
+        # What a signal handler raises is lost where Python ignores exceptions, as in `__del__`.
+        if _asked_to_end:
+            raise Terminated
+        display.show(Progress(done, 0, total))
+
     try:
         with Display("shards", console) as display:
-            meta = write_shards(
-                store,
-                out,
-                cfg.shard_mb,
-                lambda done, total: display.show(Progress(done, 0, total)),
-            )
+            meta = write_shards(store, out, cfg.shard_mb, watch)
     except (ImportError, OSError, StoreError, ValueError) as error:
         raise RecipeError(str(error)) from error
     size = sum(meta["shards"].values()) / 1e9
@@ -92,7 +93,11 @@ class Terminated(BaseException):
     """The process was asked to end."""
 
 
-def _terminate(*_: object) -> NoReturn:
+_asked_to_end: list[int] = []
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    _asked_to_end.append(number)
     raise Terminated
 
 

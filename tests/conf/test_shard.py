@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from inforeg_lightning.data.store import StoreWriter
 
 PROGRAM = Path(__file__).resolve().parents[2] / "experiments/shard.py"
@@ -108,7 +109,7 @@ def test_a_signal_ends_it_with_one_line_and_nothing_left(tmp_path, number, word)
     assert process.poll() is None, process.communicate()
     process.send_signal(getattr(signal, number))
     said, errors = process.communicate(timeout=60)
-    assert process.returncode == {"SIGTERM": 143, "SIGINT": 130}[number]
+    assert process.returncode == {"SIGTERM": 143, "SIGINT": 130}[number], said + errors
     assert said.splitlines()[-1] == f"{word}: the same command begins anew"
     assert errors == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]

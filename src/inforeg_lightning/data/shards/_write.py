@@ -125,7 +125,11 @@ def _write_tars(
     places = PlacesWriter(store)
     _, clips = read_index(store.path / "index.csv")
 
+    failed = False
+
     def finished(file: str) -> None:
+        if failed:  # half a shard, in which nothing can be found
+            return
         # Lightning's own data loader would read a shard from end to end; here single frames are.
         places.add(Path(file), len(sizes))
         sizes[Path(file).name] = os.path.getsize(file)
@@ -146,10 +150,14 @@ def _write_tars(
             user="",
             group="",
         ) as shards:
-            for row in rows.tolist():
-                shards.write(dict(_sample(store, row, clips[row])))
-                done += 1
-                watch(done, len(store))
+            try:
+                for row in rows.tolist():
+                    shards.write(dict(_sample(store, row, clips[row])))
+                    done += 1
+                    watch(done, len(store))
+            except BaseException:
+                failed = True
+                raise
     return sizes, digests, places.packed()
 
 

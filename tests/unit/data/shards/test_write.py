@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tarfile
 
 import pytest
 
@@ -61,6 +62,23 @@ def test_nothing_is_left_when_it_is_ended(made, tmp_path, error, there):
         write_shards(made / "raw", tmp_path / "new/out", 0.5, watch=end)
     assert (tmp_path / "new").exists() == there
     assert list(tmp_path.rglob("*.tar")) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_end_in_the_middle_of_a_clip_is_told_as_what_it_is(made, tmp_path, monkeypatch, error):
+    add, added = tarfile.TarFile.addfile, []
+
+    def end(self, tarinfo, fileobj=None):
+        added.append(tarinfo.name)
+        if len(added) > 20 and tarinfo.name.endswith("audio.npy"):
+            self.fileobj.write(tarinfo.tobuf())  # and of its 96 kB none
+            raise error
+        add(self, tarinfo, fileobj)
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", end)
+    with pytest.raises(error):
+        write_shards(made / "raw", tmp_path / "out", 0.5)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["index.csv", "shard-000000.tar", "places.npz", "notes.txt"])
