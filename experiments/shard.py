@@ -109,6 +109,9 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminate)
+    if {"-m", "--multirun"} & set(sys.argv):
+        # Before Hydra, which would leave a folder of its own.
+        sys.exit("shard.py writes one folder of shards at a time: it takes no -m")
     try:
         main()
     except KeyboardInterrupt:

@@ -61,6 +61,7 @@ MISTAKES = {
     ),
     "a word as a truth": (["store=STORE", "out=new", "check=no"], "check must be true or false"),
     "an option more": (["store=STORE", "out=new", "+force=true"], "force is no option"),
+    "a sweep": (["-m", "store=a,b", "out=new"], "it takes no -m"),
     "a mistyped option": (["stroe=STORE", "out=new"], "stroe"),
     "a file as out": (["store=STORE", "out=STORE/index.csv"], "store/index.csv"),
     "a folder below a file": (["store=STORE", "out=STORE/index.csv/new"], "Not a directory"),

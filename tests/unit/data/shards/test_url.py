@@ -171,6 +171,16 @@ class TestCredentials:
         with pytest.raises(StoreError, match="HTTP status 401, Unauthorized"):
             Shards(f"{guarded.url}/small/shards", cache=tmp_path)
 
+    def test_what_fsspec_is_configured_with_is_sent_too(self, made, server, tmp_path, monkeypatch):
+        from fsspec.config import conf
+
+        monkeypatch.setitem(
+            conf, "http", {"headers": {"Authorization": "Bearer of the environment"}}
+        )
+        server.password = "Bearer of the environment"
+        place = f"{server.url}/small/shards"
+        assert_same_clips(Shards(place, cache=tmp_path), Store(made / "small/store"))
+
     def test_a_query_is_sent_for_every_file(self, made, server, tmp_path):
         server.token = f"token={SECRET}&v=1"
         place = f"{server.url}/small/shards?token={SECRET}&v=1"
