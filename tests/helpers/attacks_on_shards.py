@@ -7,11 +7,13 @@ tried and how it ended:
 - ``refused``: one ``StoreError``;
 - ``survived``: every clip was read, and is that of the store;
 - ``wrong``: a clip is another than in the store, or a flipped bit was found by nobody;
+- ``lost``: what was finished, or could be done again, is not there;
 - ``planted``: a file lies where none belongs;
 - ``traceback: …``: any other exception.
 """
 
 import itertools
+import multiprocessing
 import os
 import shutil
 
@@ -105,6 +107,59 @@ def harmed_caches(work, seed, count):
             yield f"{name}{'.partial' * partial}: {harm}", _ending(work, place, fresh=False)
 
 
+def killed_processes(work, seed, count):
+    """Processes that write or fetch shards, each killed at a random moment and started again."""
+    make(work)
+    shutil.copytree(work / "shards", work / "served/good")
+    rng = np.random.default_rng(seed)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that a process begins at once
+    first = context.Process(target=int)  # waits for the preloading
+    first.start()
+    first.join()
+    with serving(work / "served") as server:
+        jobs = {
+            "writing": (_write, work / "store", work / "out"),
+            "fetching": (_fetch, f"{server.url}/good", work),
+        }
+        for number in range(count):
+            for path in (work / "out", work / "cache"):
+                shutil.rmtree(path, ignore_errors=True)
+            what = "fetching" if number % 2 else "writing"
+            process = context.Process(target=jobs[what][0], args=jobs[what][1:])
+            process.start()
+            process.join(rng.uniform(0, 0.3))  # about as long as either takes
+            process.kill()
+            process.join()
+            again = number % 2 == 0
+            yield (
+                f"{what} was killed",
+                _written_again(work) if again else _ending(work, f"{server.url}/good", fresh=False),
+            )
+
+
+def _write(store, out):
+    write_shards(store, out, shard_mb=0.004)
+
+
+def _fetch(place, work):
+    _read(Shards(place, cache=work / "cache"))
+
+
+def _written_again(work):
+    try:
+        if (work / "out/shards.json").exists():
+            assert Shards(work / "out").check() == []
+        _write(work / "store", work / "out")
+    except AssertionError:
+        return "wrong"
+    except Exception as error:
+        return f"traceback: {error!r}"
+    files = {path.name: path.read_bytes() for path in (work / "shards").iterdir()}
+    same = files == {path.name: path.read_bytes() for path in (work / "out").iterdir()}
+    return "survived" if same else "lost"
+
+
 def _half(path, content):
     path.write_bytes(content[: len(content) // 2])
 
@@ -186,7 +241,7 @@ def _read(shards):
 
 def _is_planted(path, work):
     inside = path.relative_to(work).parts
-    if path.is_dir() or inside[0] in ("store", "shards", "served"):
+    if path.is_dir() or inside[0] in ("store", "shards", "served", "out"):
         return False
     name = path.name.removesuffix(".partial")
     known = name in FILES or (name.startswith("shard-00000") and name.endswith(".tar"))

@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 
+from helpers import attacks_on_shards
 from helpers.same_clips import assert_same_clips
 from inforeg_lightning.data.shards import Shards, write_shards
 from inforeg_lightning.data.store import Store, StoreError
@@ -46,6 +47,11 @@ def test_what_a_killed_process_left_is_written_anew(made, tmp_path):
     assert_same_clips(Shards(tmp_path / "out"), Store(made / "raw"))
     names = {path.name for path in (made / "raw.shards").iterdir()}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
+
+
+def test_killed_at_any_moment_nothing_is_lost(tmp_path):
+    found = list(attacks_on_shards.killed_processes(tmp_path, seed=0, count=12))
+    assert [ended for _, ended in found] == ["survived"] * 12
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
