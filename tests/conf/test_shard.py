@@ -1,5 +1,6 @@
 """The program that writes shards: what it does, what it refuses, and how it ends."""
 
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from rich.console import Console
 
 from inforeg_lightning.data.store import StoreWriter
 
@@ -61,8 +65,6 @@ MISTAKES = {
     ),
     "a word as a truth": (["store=STORE", "out=new", "check=no"], "check must be true or false"),
     "an option more": (["store=STORE", "out=new", "+force=true"], "force is no option"),
-    "a sweep": (["-m", "store=a,b", "out=new"], "it takes no -m"),
-    "a mistyped option": (["stroe=STORE", "out=new"], "stroe"),
     "a file as out": (["store=STORE", "out=STORE/index.csv"], "store/index.csv"),
     "a folder below a file": (["store=STORE", "out=STORE/index.csv/new"], "Not a directory"),
     "the store itself": (["store=STORE", "out=STORE"], "holds other things"),
@@ -72,17 +74,41 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence_and_leaves_nothing(store, start, tmp_path, mistake):
+def test_a_mistake_is_one_sentence_and_leaves_nothing(store, tmp_path, monkeypatch, mistake):
+    from checks import RecipeError
+    from shard import run
+
     arguments, message = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in store.iterdir())
-    given = [argument.replace("STORE", str(store)) for argument in arguments]
-    failed = start("shard.py", *given, cwd=tmp_path, status=1)
-    said = failed.stderr.replace(str(store), "store")
-    assert message in said
-    assert "Traceback" not in said
-    assert failed.stdout == ""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(PROGRAM.parents[1] / "conf"), version_base="1.3"):
+        cfg = compose("shard", [argument.replace("STORE", str(store)) for argument in arguments])
+    shown = Console(file=io.StringIO())
+    with pytest.raises(RecipeError) as caught:
+        run(cfg, shown)
+    assert message in str(caught.value).replace(str(store), "store")
+    assert "\n" not in str(caught.value)
+    assert shown.file.getvalue() == ""
     assert list(tmp_path.iterdir()) == []
     assert sorted(path.name for path in store.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stroe=STORE", "out=new"], "stroe"),
+        (["store=STORE", "out="], "out must be a folder, got ''"),
+        (["-m", "store=a,b", "out=new"], "it takes no -m"),
+    ],
+)
+def test_the_program_tells_it_without_a_traceback(store, start, tmp_path, arguments, message):
+    given = [argument.replace("STORE", str(store)) for argument in arguments]
+    failed = start("shard.py", *given, cwd=tmp_path, status=1)
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert failed.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "word"), [("SIGTERM", "terminated"), ("SIGINT", "interrupted")])

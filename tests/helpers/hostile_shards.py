@@ -59,7 +59,8 @@ def manifests(meta, victim, payload):
             else:
                 first = next(iter(meta[inner]))
                 changed = meta | {inner: meta[inner] | {first: value}}
-            if changed != meta:
+            # Other settings that are well formed are not hostile: they may be anything.
+            if changed != meta and not (key == "settings" and isinstance(value, dict)):
                 yield f"{key} = {str(value)[:40]}", _rendered(changed)
         yield f"no {key}", _rendered({k: v for k, v in meta.items() if k != inner})
     good = render(meta)

@@ -219,7 +219,9 @@ class _Failure(Exception):
 def _leads_nowhere(error: Exception) -> bool:
     import aiohttp
 
-    return isinstance(error, (aiohttp.TooManyRedirects, aiohttp.NonHttpUrlClientError))
+    # The second came with aiohttp 3.10; before, it was an InvalidURL.
+    to_no_web = getattr(aiohttp, "NonHttpUrlClientError", aiohttp.InvalidURL)
+    return isinstance(error, (aiohttp.TooManyRedirects, to_no_web))
 
 
 def is_url(place: str | os.PathLike[str]) -> bool:
