@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from inforeg_lightning.data.store import StoreError
-from inforeg_lightning.data.store_files import FRAME_FORMATS
 
 VERSION = 2
 """Of the layout of a folder of shards."""
@@ -121,7 +120,7 @@ def read_manifest(content: bytes, place: str) -> Manifest:
     digests, shape = _mapping(meta, "sha256"), meta.get("audio_shape")
     right = {
         "settings": isinstance(meta.get("settings"), dict),
-        "frame_format": meta.get("frame_format") in FRAME_FORMATS,
+        "frame_format": meta.get("frame_format") in ("raw", "jpeg"),
         "audio_shape": isinstance(shape, list)
         and len(shape) == 2
         and all(_whole(side, 1, 2**16) for side in shape),
