@@ -54,7 +54,7 @@ def test_lightning_is_imported_by_one_name():
             assert not name.startswith("lightning") or name.startswith("lightning.pytorch"), path
 
 
-@pytest.mark.parametrize("folder", ["models", "data"])
+@pytest.mark.parametrize("folder", ["models", "data", "data/shards"])
 def test_what_extras_bring_is_imported_when_it_is_used(folder):
     assert outside(folder, at_the_top_only=True) <= {"torch", "lightning", "torchmetrics", "numpy"}
 
@@ -82,7 +82,7 @@ def test_without_its_sources_av_digits_names_the_extra(package, monkeypatch, tmp
 
 
 def test_without_webdataset_the_error_names_the_extra(monkeypatch, tmp_path):
-    from inforeg_lightning.data.shards_write import write_shards
+    from inforeg_lightning.data.shards import write_shards
     from inforeg_lightning.data.store import StoreWriter
 
     with StoreWriter(tmp_path / "store", {}) as writer:
@@ -93,6 +93,15 @@ def test_without_webdataset_the_error_names_the_extra(monkeypatch, tmp_path):
     hide(monkeypatch, "fsspec")
     with pytest.raises(ImportError, match=r"inforeg-lightning\[streaming\]"):
         Shards("https://localhost/shards")
+
+
+def test_shards_know_nothing_of_data_sets_or_of_how_they_are_loaded():
+    for path in (ROOT / "data/shards").glob("*.py"):
+        ours = {n for n in imported(path, at_the_top_only=False) if n.startswith("inforeg")}
+        parts = {name.split(".")[2] for name in ours if name.count(".") > 1}
+        # The sampler is one of those that data sets of a store know.
+        allowed = {"store_dataset", "loading"} if path.name == "_sampler.py" else set()
+        assert parts <= {"shards", "store", "store_files", "clips", "cached"} | allowed, path
 
 
 GLOBAL_STATE = """

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import CREMADDataModule
-from inforeg_lightning.data.shards_write import write_shards
+from inforeg_lightning.data.shards import write_shards
 from inforeg_lightning.data.store import StoreWriter
 
 RANK = int(os.environ.get("RANK", "0"))

@@ -198,3 +198,40 @@ def test_a_mask_that_is_boolean_or_of_indices_stays():
         logits = F.linear(torch.cat(only, 1), module.head.weight, module.head.bias) * mask
         logits = logits + torch.arange(len(mask)).unsqueeze(1)
         assert callback.history[0]["score"][name] == pytest.approx(log_p(logits, batch["label"]))
+
+
+class ClassToken(Late):
+    """A head over a learnt class token and a token of each modality, as transformers have it."""
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.out = nn.Linear(4, CLASSES)
+
+        def forward(self, tokens):
+            return self.out(tokens[:, 0] + self.mix(tokens, tokens, tokens)[0][:, 0])
+
+    def make_head(self, width):
+        self.class_token = nn.Parameter(torch.randn(4))
+        return self.Head()
+
+    def tokens(self, batch):
+        features = self.features(batch)
+        audio, video = features["audio"][:, None, :4], features["video"][:, None, :4]
+        return self.class_token.expand(len(audio), 1, 4), audio, video
+
+    def forward(self, batch):
+        return self.head(torch.cat(self.tokens(batch), 1))
+
+
+def test_a_learnt_class_token_beside_the_modalities_tokens_stays():
+    module = ClassToken(batches=make_batches(batches=1), lr=0.0)
+    callback = always()
+    fit(module, callback, max_epochs=1)
+    (batch,) = module.batches
+    token, audio, video = (z.detach() for z in module.tokens(batch))
+    for name, alone in (("audio", (audio, video * 0)), ("video", (audio * 0, video))):
+        logits = module.head(torch.cat([token, *alone], 1)).detach()
+        expected = -float(F.cross_entropy(logits, batch["label"]))
+        assert callback.history[0]["score"][name] == pytest.approx(expected, rel=1e-12)

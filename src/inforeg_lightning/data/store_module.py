@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 from inforeg_lightning.data.clips import Clips
 from inforeg_lightning.data.in_memory import Batch
 from inforeg_lightning.data.lists import as_stored, fetch_lists
-from inforeg_lightning.data.shards import Shards, ShardSampler
-from inforeg_lightning.data.shards_mirror import is_url
+from inforeg_lightning.data.shards import Shards, ShardSampler, is_url, shown
 from inforeg_lightning.data.splits import Split, SplitError, group_split, listed_split, read_list
 from inforeg_lightning.data.store import Store
 from inforeg_lightning.data.store_dataset import (
@@ -98,7 +97,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
             raise ValueError(f"crop_on must be 'device' or 'loader', got {crop_on!r}")
         if (train_list is None) != (test_list is None):
             raise ValueError("train_list and test_list must be given both or not at all")
-        self.path, self.batch_size, self.seed = os.fspath(store), batch_size, seed
+        self.path, self._place = shown(store), os.fspath(store)  # the latter may hold a password
+        self.batch_size, self.seed = batch_size, seed
         self.cache, self.cache_gb = cache, cache_gb
         self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
         self.split_by, self.lists = split, (train_list, test_list)
@@ -196,8 +196,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
 
     def _opened(self) -> Clips:
         store: Clips
-        if is_url(self.path) or (Path(self.path) / "shards.json").exists():
-            store = Shards(self.path, self.cache, self.cache_gb)
+        if is_url(self._place) or (Path(self._place) / "shards.json").exists():
+            store = Shards(self._place, self.cache, self.cache_gb)
         elif (Path(self.path) / "store.json").exists():
             store = Store(self.path)
         else:

@@ -85,15 +85,15 @@ class FreeRun:
     def ratio(self) -> float | None:
         """‖w − anchor‖ with the pull by that without it; ``None`` if nothing would have moved."""
         there = [_sample(p) for p in self._parameters]
-        went = sum(_distance(a, b) for a, b in zip(there, self._starts, strict=True))
-        free = sum(
-            _distance(a.detach(), b) for a, b in zip(self._copies, self._starts, strict=True)
-        )
+        copies = [copy.detach() for copy in self._copies]
+        distances = [_distance(where, self._starts) for where in (there, copies)]
+        went, free = torch.stack(distances).tolist()  # the one time that the host waits
         return (went / free) ** 0.5 if free > 0 and went < float("inf") else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies, starts and the state of their optimizer, in tensors and plain types."""
+        """Copies, starts, the state of their optimizer and the ratio, in tensors and plain types."""
         return {
+            "ratio": self.ratio(),
             "starts": [start.cpu() for start in self._starts],
             "copies": [copy.detach().cpu() for copy in self._copies],
             "states": [
@@ -170,5 +170,7 @@ def _dot(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
     ).sum()
 
 
-def _distance(there: Tensor, start: Tensor) -> float:
-    return float((there.double() - start.double()).square().sum())
+def _distance(there: Sequence[Tensor], starts: Sequence[Tensor]) -> Tensor:
+    """The squared distance."""
+    parts = [a.double() - b.double() for a, b in zip(there, starts, strict=True)]
+    return torch.stack([part.square().sum() for part in parts]).sum()

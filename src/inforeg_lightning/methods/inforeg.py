@@ -69,7 +69,7 @@ class InfoReg(Method):
         self.K = float(K) if isinstance(K, numbers.Real) else K  # else the window refuses it
         self._handles: dict[int, RemovableHandle] = {}
         self.add_state("anchors", dict, Lifetime.PERIOD, saved="inside")
-        self.add_state("_free_runs", dict, Lifetime.PERIOD, saved="inside")
+        self.add_state("_free_runs", dict, Lifetime.PERIOD, saved="always")
 
     @property
     def settings(self) -> dict[str, object]:
@@ -103,6 +103,14 @@ class InfoReg(Method):
             handle.remove()
         self._handles.clear()
 
+    def state_dict(self, inside: bool = True) -> dict[str, Any]:
+        """What is saved; of a period that is over in all but name, the results alone."""
+        state = super().state_dict(inside)
+        if not inside:
+            runs = state["_free_runs"]
+            state["_free_runs"] = {m: {"ratio": run["ratio"]} for m, run in runs.items()}
+        return state
+
     def strengths(self, scores: Tensor) -> Tensor:
         """α of each modality, shape ``(M,)`` (Eq. 16)."""
         return strength(gaps(scores), self.beta)
@@ -129,10 +137,11 @@ class InfoReg(Method):
 
     def describe_period(self, entry: Entry) -> None:
         """Add how far each encoder went by how far it would have gone without the pull."""
-        entry["displacement"] = {
-            m: run.ratio() if isinstance(run := self._free_runs.get(m), FreeRun) else None
-            for m in self.context.modalities
-        }
+        entry["displacement"] = dict.fromkeys(self.context.modalities)
+        for modality, run in self._free_runs.items():
+            # One that was saved after the last step of the period is left as it was.
+            ratio = run.ratio() if isinstance(run, FreeRun) else run["ratio"]
+            entry["displacement"][modality] = ratio
 
     def _free_run(
         self, modality: str, optimizer: Optimizer, held: Sequence[nn.Parameter]
@@ -143,7 +152,7 @@ class InfoReg(Method):
             if not FreeRun.is_possible(optimizer, held):
                 return None
             saved, run = run, FreeRun(optimizer, held)
-            if saved is not None:
+            if saved is not None and "copies" in saved:
                 run.load_state_dict(saved)
             self._free_runs[modality] = run
         if id(optimizer) not in self._handles:

@@ -8,14 +8,19 @@ import torch
 from torch import Tensor
 
 
+TOKEN = ""
+"""The owner of tokens that are the same for all samples, as a learnt class token is."""
+
+
 @dataclass(frozen=True)
 class Blocks:
     """A tensor cut along one dimension into consecutive parts, each of one modality.
 
     Args:
         dim: The dimension, counted from the end (``-1`` is the last).
-        owners: The modality of each part; ``None`` for a part that no encoder has touched. An
-            input that leads back to one modality alone is that modality's as a whole.
+        owners: The modality of each part; ``None`` for a part that no encoder has touched, and
+            :data:`TOKEN` for tokens that a head needs whatever the modality. An input that leads
+            back to one modality alone is that modality's as a whole.
         widths: The size of each part along ``dim``.
     """
 
@@ -30,6 +35,7 @@ class Blocks:
             kept: Modalities; ``None`` among them keeps what belongs to no encoder.
             features: What was given to the head.
         """
+        kept = {*kept, TOKEN}
         if all(owner in kept for owner in self.owners):
             return features
         parts = zip(self.owners, torch.split(features, [*self.widths], self.dim), strict=True)

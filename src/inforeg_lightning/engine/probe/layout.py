@@ -7,7 +7,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from inforeg_lightning.engine.probe.blocks import Blocks
+from inforeg_lightning.engine.probe.blocks import TOKEN, Blocks
 from inforeg_lightning.engine.probe.graph import Owners, is_token
 
 _MASKED = -1e4
@@ -76,6 +76,11 @@ class Layout:
                 raise LookupError(_not_found([modality], leaves))
         if len(self.absent) == len(encoders):
             raise LookupError(_not_found(encoders, leaves))
+        if not self.absent:
+            self.blocks = [
+                blocks if blocks is None else _with_tokens(blocks, leaf)
+                for blocks, leaf in zip(self.blocks, leaves, strict=True)
+            ]
         self._is_foreign = [
             blocks is None and isinstance(leaf, Tensor) and self._belongs_to_nobody(i, leaf, like)
             for i, (leaf, blocks) in enumerate(zip(leaves, self.blocks, strict=True))
@@ -190,6 +195,18 @@ class Layout:
         if is_alone and not self.absent:
             return not is_token(leaf)
         return bool(self.absent) or not torch.equal(leaf, leaf[:1].expand_as(leaf))
+
+
+def _with_tokens(blocks: Blocks, leaf: Tensor) -> Blocks:
+    """Tokens beside those of the modalities that are the same for all samples stay in the head."""
+    if blocks.dim in (-1, -leaf.dim()) or None not in blocks.owners:
+        return blocks
+    parts = torch.split(leaf, [*blocks.widths], blocks.dim)
+    owners = tuple(
+        TOKEN if owner is None and torch.equal(part, part[:1].expand_as(part)) else owner
+        for owner, part in zip(blocks.owners, parts, strict=True)
+    )
+    return Blocks(blocks.dim, owners, blocks.widths)
 
 
 def _of_input(

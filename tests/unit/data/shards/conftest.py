@@ -1,13 +1,13 @@
 """Small stores with their shards, and a server on this machine that has them."""
 
-import functools
-import http.server
-import threading
+import shutil
 
 import numpy as np
 import pytest
 
-from inforeg_lightning.data.shards_write import write_shards
+from helpers import attacks_on_shards
+from helpers.serving import serving
+from inforeg_lightning.data.shards import _url, write_shards
 from inforeg_lightning.data.splits import CREMAD_CLASSES
 from inforeg_lightning.data.store import StoreWriter
 
@@ -35,33 +35,33 @@ def write_store(path, frame_format):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Stores ``raw`` and ``jpeg``, and their shards ``raw.shards`` and ``jpeg.shards``."""
+    """Stores ``raw`` and ``jpeg``, and their shards ``raw.shards`` and ``jpeg.shards``.
+
+    In ``small`` are the ``store`` and ``shards`` of the attacks: six clips in three shards.
+    """
     root = tmp_path_factory.mktemp("made")
     for frame_format in ("raw", "jpeg"):
         write_store(root / frame_format, frame_format)
         write_shards(root / frame_format, root / f"{frame_format}.shards", shard_mb=0.5)
+    attacks_on_shards.make(root / "small")
     return root
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder on this machine, and knows what it was asked for."""
-
-    asked: list[str]
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
 @pytest.fixture
 def server(made):
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            if self.command == "GET":
-                server.asked.append(self.path)
-
-    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(made))) as server:
-        server.asked = []
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    """A server of what ``made`` holds."""
+    with serving(made) as server:
         yield server
-        server.shutdown()
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Does not wait long, neither before an attempt nor for an answer."""
+    monkeypatch.setattr(_url, "FIRST_WAIT", 1e-3)
+    monkeypatch.setattr(_url, "PATIENCE", 0.3)
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    """Shards of their own for a test that damages them."""
+    return shutil.copytree(made / "raw.shards", tmp_path / "copy")

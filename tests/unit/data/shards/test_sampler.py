@@ -136,6 +136,17 @@ class TestModule:
         assert all(torch.equal(batch[key], other[key]) for key in batch)
         assert f"1 could not be prepared: {server.url}/raw.shards/rejected.csv" in data.table()
 
+    def test_a_password_in_the_url_is_not_told(self, made, server, tmp_path, caplog):
+        place = f"http://me:s3cr3t@{server.host}/raw.shards"
+        with caplog.at_level("INFO"):
+            data = self.module(place, cache=tmp_path / "cache")
+        assert f"http://***@{server.host}/raw.shards/rejected.csv" in data.table()
+        assert "raw.shards/rejected.csv" in caplog.text
+        assert "s3cr3t" not in data.table() + caplog.text
+        with pytest.raises(StoreError, match=r"not of Kinetics-Sounds") as caught:
+            KineticsSoundsDataModule(place, cache=tmp_path / "cache").setup()
+        assert "s3cr3t" not in str(caught.value)
+
     def test_shards_of_another_data_set_are_refused(self, made):
         with pytest.raises(StoreError, match=r"is of cremad, not of Kinetics-Sounds"):
             KineticsSoundsDataModule(made / "raw.shards").setup()

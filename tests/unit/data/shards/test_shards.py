@@ -1,14 +1,14 @@
 """Shards of a store: the same clips, in the WebDataset format."""
 
 import json
-import shutil
+import os
 
 import numpy as np
 import pytest
 
+from helpers import attacks_on_shards
 from helpers.same_clips import assert_same_clips
 from inforeg_lightning.data.shards import Shards
-from inforeg_lightning.data.shards_write import write_shards
 from inforeg_lightning.data.store import Store, StoreError
 
 
@@ -66,53 +66,16 @@ class TestClips:
             assert len(shards._files) <= 2
 
 
-class TestWriting:
-    def test_the_same_bytes_every_time_and_nothing_twice(self, made, tmp_path):
-        write_shards(made / "raw", tmp_path / "again", shard_mb=0.5)
-        before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "again").iterdir()}
-        write_shards(made / "raw", tmp_path / "again", shard_mb=0.5)
-        after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "again").iterdir()}
-        assert after == before
-        for path in (made / "raw.shards").iterdir():
-            assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
-
-    def test_what_a_killed_run_left_is_written_anew(self, made, tmp_path):
-        def die(done, total):
-            if done == total // 2:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            write_shards(made / "raw", tmp_path, 0.5, watch=die)
-        with pytest.raises(StoreError, match="no finished shards"):
-            Shards(tmp_path)
-        write_shards(made / "raw", tmp_path, 0.5)
-        assert_same_clips(Shards(tmp_path), Store(made / "raw"))
-
-    def test_other_folders_are_left_alone(self, made, tmp_path):
-        with pytest.raises(StoreError, match="shards of another store, or of another shard_mb"):
-            write_shards(made / "raw", made / "jpeg.shards", 0.5)
-        (tmp_path / "notes.txt").touch()
-        with pytest.raises(StoreError, match=r"holds other things \(notes\.txt\)"):
-            write_shards(made / "raw", tmp_path)
-        with pytest.raises(ValueError, match="shard_mb must be above 0, got 0"):
-            write_shards(made / "raw", tmp_path / "new", 0)
-        with pytest.raises(StoreError, match="no prepared store"):
-            write_shards(tmp_path, tmp_path / "new")
-        assert not (tmp_path / "new").exists()
-
-
 class TestDamage:
-    @pytest.fixture
-    def copy(self, made, tmp_path):
-        return shutil.copytree(made / "raw.shards", tmp_path / "copy")
-
     @pytest.mark.parametrize(
         ("damage", "message"),
         [
             (lambda c: (c / "shards.json").unlink(), "no finished shards at .*copy"),
             (lambda c: (c / "shards.json").write_text("{"), "are damaged"),
-            (lambda c: (c / "places.npz").write_bytes(b"no"), "are damaged"),
-            (lambda c: (c / "index.csv").write_text("name\n"), "are damaged: their index"),
+            (lambda c: (c / "places.npz").write_bytes(b"no"), "are damaged: places.npz is of 2"),
+            (lambda c: (c / "places.npz").write_bytes(b"PK\3\4"), "are damaged: places.npz is of"),
+            (lambda c: (c / "index.csv").write_text("name\n"), "are damaged: index.csv is of 5"),
+            (lambda c: (c / "rejected.csv").unlink(), "are damaged: rejected.csv is missing"),
             (lambda c: (c / "shard-000001.tar").unlink(), "shard-000001.tar is missing"),
             (lambda c: (c / "shard-000001.tar").write_bytes(b"cut"), "is of 3 bytes instead"),
         ],
@@ -122,10 +85,17 @@ class TestDamage:
         with pytest.raises(StoreError, match=message):
             Shards(copy)
 
+    @pytest.mark.parametrize("name", ["shards.json", "index.csv", "shard-000001.tar"])
+    def test_a_pipe_is_an_error_and_no_endless_wait(self, copy, name):
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        with pytest.raises(StoreError, match=f"{name}.* is no regular file"):
+            Shards(copy)
+
     def test_another_layout(self, copy):
         meta = json.loads((copy / "shards.json").read_text())
-        (copy / "shards.json").write_text(json.dumps(meta | {"version": 9}))
-        with pytest.raises(StoreError, match="have layout 9, this release reads layout 1"):
+        (copy / "shards.json").write_text(json.dumps(meta | {"version": 1}))
+        with pytest.raises(StoreError, match="have layout 1, this release reads layout 2"):
             Shards(copy)
 
     def test_changed_bytes_are_found_by_their_checksum(self, copy):
@@ -133,4 +103,31 @@ class TestDamage:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 255
         file.write_bytes(content)
-        assert len(Shards(copy).damaged()) == 1
+        shards = Shards(copy)
+        assert len(shards.damaged()) == 1
+        assert shards.check() == [
+            f"the shards {copy} are damaged: shard-000000.tar has other bytes than were written"
+        ]
+
+    def test_every_flipped_bit_is_found(self, tmp_path):
+        found = list(attacks_on_shards.flipped_bits(tmp_path, seed=0, count=70))
+        assert {ended for _, ended in found} == {"refused"}
+        assert len({what.partition(",")[0] for what, _ in found}) == 6  # each file had its turn
+
+    def test_intact_ones_pass_the_check(self, made):
+        assert Shards(made / "raw.shards").check() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"place": ""}, "place must be a folder or a URL, got an empty text"),
+        ({"place": "x", "cache": ""}, "cache must be a folder, got an empty text"),
+        ({"place": "x", "cache_gb": 0}, "cache_gb must be above 0 and finite, got 0"),
+        ({"place": "x", "cache_gb": float("nan")}, "cache_gb must be above 0 and finite, got nan"),
+        ({"place": "x", "cache_gb": float("inf")}, "cache_gb must be above 0 and finite, got inf"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Shards(**arguments)
