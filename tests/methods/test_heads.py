@@ -117,10 +117,25 @@ def test_frozen_parts_stay_and_the_others_train(method):
 
 
 @every_method
-def test_an_encoder_without_anything_to_train_is_refused(method):
+def test_an_encoder_without_anything_to_train_is_measured_and_left_alone(method):
     module = Late()
     module.audio_encoder.requires_grad_(False)
-    with pytest.raises(ValueError, match=r"`encoders\['audio'\]` has no trainable parameter"):
+    start = snapshot(module)
+    result = trained(module, method())
+    for name, weight in result["weights"][-1].items():
+        assert torch.equal(weight, start[name]) == name.startswith("audio_encoder"), name
+    for entry in result["history"]:
+        assert entry["trace"]["audio"] == 0.0 < entry["trace"]["video"]
+        assert all(math.isfinite(value) for value in entry["score"].values())
+        assert entry["skipped"] == 0
+
+
+@every_method
+def test_encoders_of_which_none_has_anything_to_train_are_refused(method):
+    module = Late()
+    for encoder in (module.audio_encoder, module.video_encoder):
+        encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match="no encoder of .* has a trainable parameter"):
         trained(module, method())
 
 

@@ -56,7 +56,7 @@ def test_a_checkpoint_of_another_method_is_warned_of(tmp_path, method):
     other = next(m for m in METHODS if m.of is not method.of)
     saved(tmp_path, other(), epochs=1)
     callback = method()
-    with pytest.warns(UserWarning, match=f"{method.of.__name__} found no state of its own"):
+    with pytest.warns(UserWarning, match=f"{method.of.__name__}: found no state of its own"):
         fit(Resumable(), callback, ckpt_path=tmp_path / "step=6.ckpt", max_epochs=2)
     assert [entry["epoch"] for entry in callback.history] == [1]
 
