@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, seeded generators, a quiet Lightning, one process a file."""
+"""Holds for every test: one thread, seeded generators, a quiet Lightning, a file in one process."""
 
 import logging
 import random

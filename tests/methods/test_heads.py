@@ -27,6 +27,17 @@ class Perceptron(Late):
         return nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, CLASSES))
 
 
+class StretchesInTraining(Late):
+    """Differs by mode without drawing random numbers."""
+
+    class Stretch(nn.Module):
+        def forward(self, x):
+            return 1.5 * x if self.training else x
+
+    def make_head(self, width):
+        return nn.Sequential(nn.Linear(width, 6), nn.Tanh(), self.Stretch(), nn.Linear(6, CLASSES))
+
+
 class Gated(Late):
     """A head of two inputs, one by name, with dropout and batch norm."""
 
@@ -49,7 +60,7 @@ class Gated(Late):
 
 
 @every_method
-@pytest.mark.parametrize("make", [Perceptron, Gated])
+@pytest.mark.parametrize("make", [Perceptron, StretchesInTraining, Gated])
 def test_heads_that_are_not_linear(method, make):
     runs = {}
     for window in ("always", "never", None):
@@ -135,7 +146,7 @@ def test_encoders_of_which_none_has_anything_to_train_are_refused(method):
     module = Late()
     for encoder in (module.audio_encoder, module.video_encoder):
         encoder.requires_grad_(False)
-    with pytest.raises(ValueError, match="no encoder of .* has a trainable parameter"):
+    with pytest.raises(ValueError, match=r"no encoder of .* has a trainable parameter"):
         trained(module, method())
 
 
