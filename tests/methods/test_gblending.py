@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
 from helpers.regulated import fit
 from helpers.resuming import Inside, Resumable
+from helpers.trainers import quiet_trainer
 from inforeg_lightning.callbacks import GBlendingCallback
 
 EPOCHS = 6
@@ -55,7 +56,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, at_epoch_end):
     expected = fit(
         Resumed(),
         whole,
-        callbacks=[Inside(tmp_path, every=5), end],
+        Inside(tmp_path, every=5),
+        end,
         enable_checkpointing=True,
         max_epochs=EPOCHS,
     )["module"]
@@ -119,7 +121,7 @@ def test_a_head_with_dropout_is_validated_without():
 
 def test_without_validation_it_is_an_error():
     with pytest.raises(ValueError, match="there is no validation"):
-        fit(Late(), gblending(), max_epochs=EPOCHS)
+        quiet_trainer(callbacks=[gblending()]).fit(Late())  # `fit` would give it a validation
     with pytest.raises(ValueError, match="there is no validation"):
         fit(Validated(), gblending(), limit_val_batches=0, max_epochs=EPOCHS)
 

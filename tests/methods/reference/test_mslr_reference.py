@@ -90,7 +90,7 @@ def test_neither_head_nor_report_is_needed():
         (None, "`rates` must give a factor"),
         ([1.0], "`rates` must give a factor"),
         ({"smell": 1.0}, "`rates` names 'smell'"),
-        ({"audio": -1.0}, r"`rates\['audio'\]` must be a number >= 0"),
+        ({"audio": -1.0}, r"`rates\['audio'\]` must be from 0 to"),
     ],
 )
 def test_rates_that_make_no_sense(rates, message):
