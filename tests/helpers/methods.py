@@ -34,6 +34,7 @@ class Method:
             micro-batch: accumulation is then not the large batch.
         acts_before_the_loss: Edits or adds to the loss in the forward pass: before it can tell
             that the loss is infinite.
+        acts_in_the_backward_pass: Edits it: before it can tell that a gradient is infinite.
         by_validation: Weights all losses by what validations say: more of them change it, and so
             does a modality that leaves its window for the others.
         one_optimizer: Refuses several.
@@ -45,6 +46,7 @@ class Method:
     draws: bool = False
     from_micro_batches: bool = False
     acts_before_the_loss: bool = False
+    acts_in_the_backward_pass: bool = False
     by_validation: bool = False
     one_optimizer: bool = False
 
@@ -91,7 +93,7 @@ METHODS = [
         one_optimizer=True,
     ),
     Method(MSLRCallback, by_modality=("rates",)),
-    Method(AGMCallback, from_micro_batches=True),
+    Method(AGMCallback, from_micro_batches=True, acts_in_the_backward_pass=True),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),

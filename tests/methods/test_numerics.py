@@ -105,9 +105,12 @@ def test_labels_to_be_ignored(method):
 
 
 class Broken(Late):
-    """A loss that is not finite in the second step of the second epoch; its gradient is."""
+    """In the second step of the second epoch the loss, or one gradient, is not finite.
 
-    value = math.nan
+    The gradient heals before the optimiser steps, so that the weights go on.
+    """
+
+    in_what, value = "loss", math.nan
 
     def __init__(self):
         super().__init__(momentum=0.0, weight_decay=0.0)
@@ -125,10 +128,18 @@ class Broken(Late):
             name: p.detach() - self.sgd["lr"] * gradient
             for (name, p), gradient in zip(self.named_parameters(), gradients, strict=True)
         }
-        return loss + self.value if self.is_bad(batch_idx) else loss
+        self.is_bad = self.current_epoch == 1 and batch_idx == 1
+        return loss + self.value if self.is_bad and self.in_what == "loss" else loss
 
-    def is_bad(self, batch_idx):
-        return self.current_epoch == 1 and batch_idx == 1
+    def on_after_backward(self):
+        if self.is_bad and self.in_what == "gradient":
+            gradient = self.audio_encoder[0].weight.grad
+            self.healthy = gradient[0, 0].clone()
+            gradient[0, 0] = self.value
+
+    def on_before_optimizer_step(self, optimizer):  # comes after the callbacks' hook
+        if self.is_bad and self.in_what == "gradient":
+            self.audio_encoder[0].weight.grad[0, 0] = self.healthy
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         after = snapshot(self)
@@ -136,14 +147,22 @@ class Broken(Late):
 
 
 @every_method
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("in_what", ["loss", "gradient"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.filterwarnings("ignore:.*1 of 4 steps of period 1 had a loss, score or gradient")
-def test_a_step_whose_loss_is_not_finite_is_left_alone_and_counted(method, value):
+def test_a_step_that_is_not_finite_is_left_alone_and_counted(method, value, in_what):
     module = Broken()
-    module.value = value
+    module.value, module.in_what = value, in_what
     history = fit(module, method(), max_epochs=EPOCHS)["history"]
     assert [entry["skipped"] for entry in history] == [0, 1]
-    if not method.acts_before_the_loss:
+    acts_before = method.acts_before_the_loss or (
+        in_what == "gradient" and method.acts_in_the_backward_pass
+    )
+    if not acts_before:
         assert module.steps[5] < 1e-12, "it must be a step of joint training"
     assert max(module.steps[6:]) > 1e-9, "the steps after it must not be"
     assert all(p.isfinite().all() for p in module.parameters())
+    for entry in history:
+        for quantity in method.quantities:
+            for modality, number in entry[quantity].items():
+                assert number is None or math.isfinite(number), (quantity, modality)
