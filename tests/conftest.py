@@ -38,7 +38,8 @@ def _seeded(_one_thread):
 @pytest.fixture(autouse=True)
 def _quiet_lightning():
     # Its lines on devices and on stopping; warnings stay, and are errors here.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def pytest_collection_modifyitems(items):

@@ -68,6 +68,9 @@ def lines_said() -> Iterator[list[str]]:
         for name in (
             "lightning.pytorch.utilities.rank_zero",
             "lightning.fabric.utilities.rank_zero",
+            # All of them share one logger, that of the package that was imported last.
+            "pytorch_lightning.utilities.rank_zero",
+            "lightning_fabric.utilities.rank_zero",
         )
     ]
     listener, levels = Listener(), [logger.level for logger in loggers]
