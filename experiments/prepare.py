@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import (
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from inforeg_lightning.data import prepare as preparation
 
 _LINE_EVERY = 10.0  # seconds
+# What of data= is no setting of the recipe.
+_PLACES = ("root", "store", "train_list", "test_list", "download")
 
 
 class Display:
@@ -113,14 +117,19 @@ def run(cfg: DictConfig, console: Console) -> None:
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise RecipeError(f"{', '.join(missing)} must be given, as {missing[0]}=FOLDER")
     # Here: it takes torch with it, seconds that a mistyped override should not cost.
-    from inforeg_lightning.data.prepare import prepare
-    from inforeg_lightning.data.prepare_pool import WorkerError
+    from inforeg_lightning.data.prepare import WorkerError, prepare
     from inforeg_lightning.data.store import StoreError
 
     options = {str(key): value for key, value in cfg.data.items()}
+    places = {name: options.pop(name) for name in _PLACES}
     try:
-        with Display(cfg.data.name, console) as display:
-            result = prepare(**options, workers=cfg.workers, share=cfg.share, watch=display.show)
+        recipe = instantiate(options)
+        with Display(recipe.data, console) as display:
+            result = prepare(
+                recipe, **places, workers=cfg.workers, share=cfg.share, watch=display.show
+            )
+    except InstantiationException as error:
+        raise RecipeError(str(error.__cause__ or error)) from None
     except (ValueError, StoreError, WorkerError) as error:
         raise RecipeError(str(error)) from error
     console.print(result.summary(), highlight=False, markup=False, soft_wrap=True)

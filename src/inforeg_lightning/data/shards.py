@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.data.clips import Clips
+from inforeg_lightning.data.loading.dataset import EpochSampler, StoreDataset
 from inforeg_lightning.data.shards_mirror import Mirror
-from inforeg_lightning.data.store_dataset import EpochSampler, StoreDataset
-from inforeg_lightning.data.store_files import Clip, StoreError, Tables, read_index, read_rejected
+from inforeg_lightning.data.store.clips import Clips
+from inforeg_lightning.data.store.files import Clip, StoreError, Tables, read_index, read_rejected
 
 SHARDS_VERSION = 1
 """Of the layout of a folder of shards."""

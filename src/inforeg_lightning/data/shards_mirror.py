@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from inforeg_lightning.data.cached import default_root
-from inforeg_lightning.data.store_files import StoreError
+from inforeg_lightning.data.store.download import default_root
+from inforeg_lightning.data.store.files import StoreError
 
 
 class Mirror:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from inforeg_lightning.data.shards import SHARDS_VERSION
 from inforeg_lightning.data.store import Store
-from inforeg_lightning.data.store_files import StoreError, fingerprint, replace
+from inforeg_lightning.data.store.files import StoreError, fingerprint, replace
 
 _FILES = ("index.csv", "rejected.csv")
 

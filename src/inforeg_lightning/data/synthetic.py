@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inforeg_lightning.data.in_memory import Batch, in_memory_loader
+from inforeg_lightning.data.loading.in_memory import Batch, in_memory_loader
 
 
 class SyntheticDataModule(L.LightningDataModule):

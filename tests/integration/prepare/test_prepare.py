@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 from helpers.raw_media import FAULTS, kinetics_name, write_cremad, write_kinetics_sounds
-from inforeg_lightning.data.features import log_spectrogram
-from inforeg_lightning.data.prepare import prepare
-from inforeg_lightning.data.prepare_sources import LayoutError
+from inforeg_lightning.data.cremad import CREMADRecipe
+from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
+from inforeg_lightning.data.prepare import LayoutError, prepare
+from inforeg_lightning.data.prepare.features import log_spectrogram
 from inforeg_lightning.data.store import Store, StoreError
 
 REASONS = {
@@ -32,6 +33,7 @@ KINETICS_REASONS = REASONS | {
     "no_samples": "audio: no audio stream|audio: no samples",
     "short": "video: too short: 1 of at least 4 frames",
 }
+RECIPES = {"cremad": CREMADRecipe(), "kinetics_sounds": KineticsSoundsRecipe()}
 USABLE = {"silent", "wrong_rate", "stereo"}
 
 
@@ -49,7 +51,7 @@ def cremad(tmp_path_factory):
     clips = write_cremad(folder / "raw", sentences=("DFA",), faults=faults, size=(300, 400))
     (folder / "raw" / "VideoFlash" / "notes.flv").write_bytes(b"some other file")
     (folder / "raw" / "AudioWAV" / "notes.wav").write_bytes(b"some other file")
-    result = prepare("cremad", folder / "raw", folder / "store", workers=2)
+    result = prepare(CREMADRecipe(), folder / "raw", folder / "store", workers=2)
     return folder, clips, result
 
 
@@ -90,7 +92,7 @@ def test_tensors_are_those_of_the_recipe(cremad):
 
 def test_frames_are_the_pixels_of_the_video(cremad, tmp_path):
     folder, clips, _ = cremad
-    prepare("cremad", folder / "raw", tmp_path / "store", short_side=300, workers=1)
+    prepare(CREMADRecipe(short_side=300), folder / "raw", tmp_path / "store", workers=1)
     store = Store(tmp_path / "store")
     name = next(clip.name for clip in clips if clip.fault is None)
     with av.open(str(folder / "raw" / "VideoFlash" / f"{name}.flv")) as container:
@@ -102,7 +104,7 @@ def test_frames_are_the_pixels_of_the_video(cremad, tmp_path):
 
 def test_jpeg_frames_are_nearly_those(cremad, tmp_path):
     folder, _, raw = cremad
-    jpeg = prepare("cremad", folder / "raw", tmp_path / "store", frame_format="jpeg", workers=1)
+    jpeg = prepare(CREMADRecipe(frame_format="jpeg"), folder / "raw", tmp_path / "store", workers=1)
     assert jpeg.bytes < raw.bytes / 4
     one, other = Store(folder / "store"), Store(tmp_path / "store")
     for i in range(len(one)):
@@ -123,7 +125,7 @@ def kinetics(tmp_path_factory):
     (folder / "train.txt").write_text("".join(lines[:10]) + "never_000001_000011,10,3\n")
     (folder / "test.txt").write_text("".join(lines[10:-1]))  # the last clip is in no list
     lists = {f"{half}_list": folder / f"{half}.txt" for half in ("train", "test")}
-    result = prepare("kinetics_sounds", folder / "raw", folder / "store", **lists, workers=2)
+    result = prepare(KineticsSoundsRecipe(), folder / "raw", folder / "store", **lists, workers=2)
     return folder, clips, result
 
 
@@ -156,7 +158,7 @@ def test_kinetics_sounds_in_folders_named_as_classes(kinetics, tmp_path):
         (tmp_path / "raw" / place / f"{clip.name}.mp4").symlink_to(
             folder / "raw" / f"{clip.name}.mp4"
         )
-    prepare("kinetics_sounds", tmp_path / "raw", tmp_path / "store", workers=1)
+    prepare(KineticsSoundsRecipe(), tmp_path / "raw", tmp_path / "store", workers=1)
     store = Store(tmp_path / "store")
     assert store.labels.tolist() == [30, 27]
     assert store.splits.tolist() == ["train", "test"]
@@ -170,7 +172,9 @@ def test_a_list_may_leave_out_padding_and_end_as_the_published_test_list_does(tm
     (tmp_path / "train.txt").write_text("".join(lines[::2]))
     (tmp_path / "test.txt").write_text("".join(lines[1::2]))
     lists = (tmp_path / "train.txt", tmp_path / "test.txt")
-    result = prepare("kinetics_sounds", tmp_path / "raw", tmp_path / "store", *lists, workers=1)
+    result = prepare(
+        KineticsSoundsRecipe(), tmp_path / "raw", tmp_path / "store", *lists, workers=1
+    )
     assert result.rejected == ()
     store = Store(tmp_path / "store")
     assert store.names.tolist() == sorted(short)
@@ -180,16 +184,16 @@ def test_a_list_may_leave_out_padding_and_end_as_the_published_test_list_does(tm
 def test_other_settings_or_clips_are_refused(cremad):
     folder, _, _ = cremad
     with pytest.raises(StoreError, match="short_side is 256, expected 300"):
-        prepare("cremad", folder / "raw", folder / "store", short_side=300)
+        prepare(CREMADRecipe(short_side=300), folder / "raw", folder / "store")
     file = folder / "raw" / "VideoFlash" / "notes.flv"
     content = file.read_bytes()
     file.write_bytes(content + b"!")
     with pytest.raises(StoreError, match="the clips or the lists are not the same"):
-        prepare("cremad", folder / "raw", folder / "store")
+        prepare(CREMADRecipe(), folder / "raw", folder / "store")
     file.write_bytes(content)
-    assert prepare("cremad", folder / "raw", folder / "store").seconds == 0
+    assert prepare(CREMADRecipe(), folder / "raw", folder / "store").seconds == 0
     with pytest.raises(StoreError, match=r"holds other things \(AudioWAV, VideoFlash\)"):
-        prepare("cremad", folder / "raw", folder / "raw")
+        prepare(CREMADRecipe(), folder / "raw", folder / "raw")
 
 
 @pytest.mark.parametrize("name", ["cremad", "kinetics_sounds"])
@@ -207,7 +211,7 @@ def test_a_wrong_layout_shows_the_right_one(name, tmp_path):
         ("flat", "no clips in|no clip in a class folder"),
     ):
         with pytest.raises(LayoutError, match=what) as raised:
-            prepare(name, tmp_path / folder, tmp_path / "store")
+            prepare(RECIPES[name], tmp_path / folder, tmp_path / "store")
         assert expected[name] in str(raised.value)
     assert not (tmp_path / "store").exists()
 
@@ -216,14 +220,18 @@ def test_wrong_arguments(cremad, tmp_path):
     folder, _, _ = cremad
     for change, what in (
         ({"workers": 0}, "workers must be at least 1"),
-        ({"frame_format": "png"}, "frame_format must be one of"),
-        ({"short_side": 0}, "short_side must be at least 1"),
         ({"train_list": "a.csv"}, "both or not at all"),
-        ({"name": "mnist"}, "name must be one of cremad, kinetics_sounds"),
     ):
-        arguments = {"name": "cremad", "root": folder / "raw", "store": tmp_path / "store"}
+        arguments = {"recipe": CREMADRecipe(), "root": folder / "raw", "store": tmp_path / "store"}
         with pytest.raises(ValueError, match=what):
             prepare(**arguments | change)
+    for settings, what in (
+        ({"frame_format": "png"}, "frame_format must be one of"),
+        ({"short_side": 0}, "short_side must be an integer of at least 1, got 0"),
+        ({"jpeg_quality": 101}, "jpeg_quality must be an integer from 1 to 100, got 101"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            CREMADRecipe(**settings)
 
 
 def test_the_program_counts_what_it_rejected_and_does_nothing_twice(cremad, finished, tmp_path):

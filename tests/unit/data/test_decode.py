@@ -10,8 +10,8 @@ import soundfile
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from inforeg_lightning.data import decode
-from inforeg_lightning.data.decode import ClipError, read_frames, read_sound
+from inforeg_lightning.data.prepare import decode
+from inforeg_lightning.data.prepare.decode import ClipError, read_frames, read_sound
 
 
 def write_video(path, count, rate=Fraction(30), size=(48, 64), codec="flv1", times=None):

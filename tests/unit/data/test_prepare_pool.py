@@ -4,12 +4,11 @@ import pytest
 
 from helpers.deadly import Crashing, CrashingOnce, Hanging, Odd
 from helpers.raw_media import write_cremad
-from inforeg_lightning.data.prepare_clip import RECIPES
-from inforeg_lightning.data.prepare_pool import Job, Pool, WorkerError
-from inforeg_lightning.data.prepare_sources import cremad_sources
+from inforeg_lightning.data.cremad import CREMADRecipe
+from inforeg_lightning.data.prepare.pool import Job, Pool, WorkerError
 from inforeg_lightning.data.store import Store
 
-RECIPE = RECIPES["cremad"]
+RECIPE = CREMADRecipe()
 SETTINGS = {"data": "made here"}
 
 
@@ -17,7 +16,7 @@ SETTINGS = {"data": "made here"}
 def sources(tmp_path_factory):
     root = tmp_path_factory.mktemp("raw")
     write_cremad(root, actors=(1001,), sentences=("DFA",))
-    return cremad_sources(root)
+    return RECIPE.find(root)
 
 
 def run(folder, sources, workers=2, timeout=60.0):

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
 from inforeg_lightning.data.shards_write import write_shards
-from inforeg_lightning.data.splits import CREMAD_CLASSES
 from inforeg_lightning.data.store import StoreWriter
 
 ACTORS = range(1001, 1008)

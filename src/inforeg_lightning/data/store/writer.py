@@ -1,16 +1,4 @@
-"""The prepared store: decoded clips in a few flat files, read without decoding media again.
-
-A store is one folder:
-
-================  ================================================================================
-``store.json``    settings, their fingerprint, sizes; written last, so that it marks a whole store
-``index.csv``     a line a clip: name, label, group, split, number and size of its frames, checksums
-``frames.bin``    frames back to back: raw uint8 (H, W, 3), or JPEG
-``offsets.npy``   int64: where each frame of ``frames.bin`` begins, and the end of the last
-``audio.bin``     float16 spectrograms (F, T) back to back, all of one shape
-``rejected.csv``  ``name,reason`` of the clips that could not be used
-================  ================================================================================
-"""
+"""Write a store clip by clip."""
 
 import zlib
 from collections.abc import Mapping
@@ -21,55 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.data.clips import Clips
-from inforeg_lightning.data.store_files import (
-    FRAME_FORMATS,
-    Clip,
-    StoreError,
-    Tables,
-    differences,
-    encode_frames,
-    read_tables,
-    write_tables,
-)
-
-__all__ = ["Store", "StoreError", "StoreWriter"]
-
-
-class Store(Clips):
-    """A finished store, for reading; cheap to pickle and to use in worker processes.
-
-    Args:
-        path: Its folder.
-        settings: What it must have been made with; by default anything.
-
-    Raises:
-        StoreError: It is missing, unfinished, damaged or made with other settings.
-    """
-
-    def __init__(self, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
-        # Absolute: a worker may have another working folder.
-        self.path = Path(path).absolute()
-        tables = read_tables(self.path)
-        if settings is not None and (differ := differences(tables.settings, settings)):
-            raise StoreError(
-                f"the store {self.path} was made with other settings ({differ}): give the same, "
-                "or prepare another store"
-            )
-        super().__init__(str(self.path), tables)
-        self._offsets = tables.offsets
-
-    def _audio_place(self, i: int) -> tuple[str, int]:
-        height, width = self.audio_shape
-        return "audio.bin", 2 * height * width * i
-
-    def _frame_place(self, i: int, frame: int) -> tuple[str, int, int]:
-        first = int(self._first[i]) + frame
-        start, end = self._offsets[first : first + 2].tolist()
-        return "frames.bin", start, end
-
-    def _open(self, file: str) -> Path:
-        return self.path / file
+from inforeg_lightning.data.store.files import Clip, StoreError, Tables, write_tables
+from inforeg_lightning.data.store.frames import FRAME_FORMATS, encode_frames
 
 
 class StoreWriter:

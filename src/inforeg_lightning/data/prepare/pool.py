@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from inforeg_lightning.data.prepare_clip import Recipe, write_part
-from inforeg_lightning.data.prepare_sources import Source
+from inforeg_lightning.data.prepare.clip import write_part
+from inforeg_lightning.data.prepare.raw_tree import Source
+from inforeg_lightning.data.prepare.recipe import Recipe
 
 # A clip at which a process ends is tried again: the first time it may have been the machine,
 # short of memory.

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inforeg_lightning.data.store_files import StoreError, Tables, decode_jpeg
+from inforeg_lightning.data.store.files import StoreError, Tables
+from inforeg_lightning.data.store.frames import decode_jpeg
 
 
 class Clips(ABC):

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler, get_worker_info
 
-from inforeg_lightning.data.augment import (
+from inforeg_lightning.data.loading.augment import (
     DRAWS_A_CROP,
     crop_and_normalise,
     random_crops,
     uniforms,
     whole_frames,
 )
-from inforeg_lightning.data.clips import Clips
-from inforeg_lightning.data.in_memory import Batch
+from inforeg_lightning.data.loading.in_memory import Batch
+from inforeg_lightning.data.store.clips import Clips
 
 FrameChoice = Callable[[int, NDArray[np.float64]], list[int]]
 """Number of frames of a clip and uniform numbers, one a frame wanted -> the frames, ascending."""

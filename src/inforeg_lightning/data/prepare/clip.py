@@ -2,59 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.data.decode import ClipError, read_frames, read_sound
-from inforeg_lightning.data.features import filter_bank, log_spectrogram
-from inforeg_lightning.data.prepare_sources import Source
+from inforeg_lightning.data.prepare.decode import ClipError, read_frames, read_sound
+from inforeg_lightning.data.prepare.raw_tree import Source
+from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.store import StoreWriter
-
-_SPECTROGRAMS = {"log_spectrogram": log_spectrogram, "filter_bank": filter_bank}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the clips of a data set are prepared.
-
-    Attributes:
-        data: Name of the data set.
-        spectrogram: ``"log_spectrogram"`` or ``"filter_bank"``, the functions of ``features``.
-        frames_per_second: Of the video.
-        least_frames: A clip with fewer is rejected.
-        short_side: Larger frames are reduced to this height or width, in pixels.
-        frame_format: ``"raw"`` or ``"jpeg"``.
-        jpeg_quality: Of JPEG frames, 1 to 100.
-    """
-
-    data: str
-    spectrogram: str
-    frames_per_second: float
-    least_frames: int
-    short_side: int = 256
-    frame_format: str = "raw"
-    jpeg_quality: int = 95
-
-    def settings(self) -> dict[str, Any]:
-        """What two stores must have in common to be the same."""
-        settings = asdict(self)
-        if self.frame_format == "raw":
-            del settings["jpeg_quality"]
-        return settings
-
-
-RECIPES = {
-    # Three frames are drawn from each clip, and no frame twice.
-    "cremad": Recipe("cremad", "log_spectrogram", 3, least_frames=3),
-    # As published, clips with 3 frames or fewer are dropped. JPEG: raw would be 50 GB.
-    "kinetics_sounds": Recipe(
-        "kinetics_sounds", "filter_bank", 1, least_frames=4, frame_format="jpeg"
-    ),
-}
 
 
 def prepare_clip(source: Source, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -119,7 +76,7 @@ def _frames(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
 def _audio(path: Path, recipe: Recipe) -> NDArray[np.float32]:
     samples, rate = read_sound(path)
     try:
-        return _SPECTROGRAMS[recipe.spectrogram](samples, rate)
+        return recipe.spectrogram(samples, rate)
     except ValueError as error:
         raise ClipError(f"too short: {error}") from error
 

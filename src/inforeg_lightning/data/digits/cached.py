@@ -6,18 +6,17 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inforeg_lightning.data.in_memory import SPLITS, Batch, in_memory_loader
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from inforeg_lightning.data.digits.arrays import Rendering
+from inforeg_lightning.data.loading.in_memory import SPLITS, Batch, in_memory_loader
 
 _log = logging.getLogger(__name__)
 
@@ -25,38 +24,51 @@ _log = logging.getLogger(__name__)
 class CachedDataModule(L.LightningDataModule, ABC):
     """Base of data sets that fit in memory and are generated from a recipe and a seed.
 
-    A subclass says where the cached file lies (``path``) and how its arrays are made
-    (``generate``).
+    A subclass says how the file is called (``file``), what determines its content (``recipe``) and
+    how its arrays are made (``generate``).
 
     Args:
         root: Folder of the cache.
-        batch_size: Samples a training batch; evaluation takes at least 256.
+        batch_size: Samples per training batch; evaluation takes at least 256.
         seed: Seed of the order of training batches; the order of an epoch depends on nothing else.
         num_workers: Worker processes of the loaders; the data are in memory, so 0 is fastest.
+        data_seed: Seed of the data themselves.
 
     Attributes:
         title: Name of the data set in messages.
+        file: What the name of the cached file begins with.
         class_names: Class -> its name.
         modalities: Names of the modalities.
+        recipe: All that determines the data but their seed.
     """
 
     title: str
+    file: str
     class_names: tuple[str, ...]
-    modalities: tuple[str, ...]
+    modalities: tuple[str, ...] = ("audio", "image")
+    recipe: Rendering
 
-    def __init__(self, root: Path, batch_size: int, seed: int, num_workers: int) -> None:
+    def __init__(
+        self, root: Path, batch_size: int, seed: int, num_workers: int, data_seed: int
+    ) -> None:
         super().__init__()
+        self.data_seed = data_seed
         self.root, self.batch_size = root, batch_size
         self.seed, self.num_workers = seed, num_workers
         self._splits: dict[str, dict[str, Tensor]] = {}
 
     @property
-    @abstractmethod
     def path(self) -> Path:
-        """The cached file; its name changes with all that changes its content."""
+        """The cached file; its name changes with the recipe and ``data_seed``."""
+        return self.root / f"{self.file}-{self.recipe.fingerprint(self.data_seed)}.npz"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Modality -> shape of one sample, channels first."""
+        return self.recipe.shapes
 
     @abstractmethod
-    def generate(self) -> "dict[str, NDArray[np.generic]]":
+    def generate(self) -> dict[str, NDArray[np.generic]]:
         """Make the arrays: ``"<split>/<modality>"`` and ``"<split>/label"``."""
 
     @property
@@ -72,9 +84,6 @@ class CachedDataModule(L.LightningDataModule, ABC):
             _log.warning("%s: the cache %s is corrupt and is generated anew", self.title, self.path)
         else:
             return
-        # Only here: generating needs the extra `data`, training from a cache does not.
-        import numpy as np
-
         arrays = self.generate()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Another process may generate the same bytes meanwhile: each its own file, last one wins.
@@ -126,16 +135,8 @@ class CachedDataModule(L.LightningDataModule, ABC):
         return tensors if tensors is not None and set(tensors) == keys else None
 
 
-def default_root() -> Path:
-    """The library's folder in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "inforeg-lightning"
-
-
 def read_arrays(path: Path) -> dict[str, Tensor] | None:
     """All arrays of a file as tensors (floats as float32), or ``None`` if it is unreadable."""
-    import numpy as np
-
     try:
         # Opened here: given a path, numpy leaves the file open when it is not an archive.
         with path.open("rb") as opened, np.load(opened) as archive:

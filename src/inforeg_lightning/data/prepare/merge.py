@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inforeg_lightning.data.store_files import (
+from inforeg_lightning.data.store.files import (
     StoreError,
     Tables,
     differences,

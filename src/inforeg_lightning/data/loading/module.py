@@ -3,6 +3,7 @@
 import logging
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,20 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from inforeg_lightning.data.clips import Clips
-from inforeg_lightning.data.in_memory import Batch
-from inforeg_lightning.data.lists import as_stored, fetch_lists
-from inforeg_lightning.data.shards import Shards, ShardSampler
-from inforeg_lightning.data.shards_mirror import is_url
-from inforeg_lightning.data.splits import Split, SplitError, group_split, listed_split, read_list
-from inforeg_lightning.data.store import Store
-from inforeg_lightning.data.store_dataset import (
+from inforeg_lightning.data.loading.dataset import (
     EpochSampler,
     StoreDataset,
     finish,
     middle_frames,
 )
-from inforeg_lightning.data.store_files import StoreError
+from inforeg_lightning.data.loading.in_memory import Batch
+from inforeg_lightning.data.loading.splits import Split, group_split, listed_split
+from inforeg_lightning.data.prepare.lists import SplitError, as_stored, fetch_lists, read_list
+from inforeg_lightning.data.prepare.recipe import Recipe
+from inforeg_lightning.data.shards import Shards, ShardSampler
+from inforeg_lightning.data.shards_mirror import is_url
+from inforeg_lightning.data.store import Store
+from inforeg_lightning.data.store.clips import Clips
+from inforeg_lightning.data.store.files import StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +68,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
         ValueError: An argument is wrong.
     """
 
-    data: ClassVar[str]
-    title: ClassVar[str]
+    recipe: ClassVar[type[Recipe]]
     class_names: ClassVar[tuple[str, ...]]
     modalities: ClassVar[tuple[str, ...]] = ("audio", "video")
     shapes: ClassVar[dict[str, tuple[int, ...]]]
@@ -113,6 +114,11 @@ class StoreDataModule(L.LightningDataModule, ABC):
     def choose(count: int, draws: NDArray[np.float64]) -> list[int]:
         """Frames of a training clip, as ``store_dataset.FrameChoice``."""
 
+    @staticmethod
+    def clip_key(name: str) -> Hashable:
+        """Return what is the same for all names that lists and files give to one clip."""
+        return name
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""
@@ -129,7 +135,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
         """Open the store and split it: quick, and finds all that can be wrong before training."""
         store = self._opened()
         if int(store.labels.max(initial=0)) >= self.num_classes:
-            raise StoreError(f"the store {self.path} has classes that {self.title} has not")
+            raise StoreError(f"the store {self.path} has classes that {self.recipe.title} has not")
         split = self._split(store)
         counts = np.array([store.frame_count(row) for row in range(len(store))])
         used = np.sort(np.concatenate(list(split.rows.values())))
@@ -202,19 +208,24 @@ class StoreDataModule(L.LightningDataModule, ABC):
             store = Store(self.path)
         else:
             raise StoreError(
-                f"{self.title} has no prepared store at {self.path}; make it, once, from the raw "
-                f"clips in RAW: {prepare_command(self.data, self.path)}"
+                f"{self.recipe.title} has no prepared store at {self.path} (argument store); make "
+                f"it, once, from the raw clips: {self._how_to_prepare()}"
             )
-        if store.settings.get("data", self.data) != self.data:
+        if store.settings.get("data", self.recipe.data) != self.recipe.data:
             raise StoreError(
-                f"the store {self.path} is of {store.settings['data']}, not of {self.title}; "
-                f"prepare another: {prepare_command(self.data, 'STORE')}"
+                f"the store {self.path} is of {store.settings['data']}, not of "
+                f"{self.recipe.title}; prepare another: {self._how_to_prepare()}"
             )
         return store
 
+    def _how_to_prepare(self) -> str:
+        return f"prepare({self.recipe.__name__}(), root, store), in docs/data.md"
+
     def _ready(self) -> tuple[Clips, Split]:
         if self._store is None or self.split is None:
-            raise RuntimeError(f"{self.title} is not loaded; call setup() first (a Trainer does)")
+            raise RuntimeError(
+                f"{self.recipe.title} is not loaded; call setup() first (a Trainer does)"
+            )
         return self._store, self.split
 
     def _split(self, store: Clips) -> Split:
@@ -225,18 +236,18 @@ class StoreDataModule(L.LightningDataModule, ABC):
         train, test = self.lists
         in_store = any(store.splits.tolist())
         if train is None and not in_store and self.download:
-            train, test = fetch_lists(self.data)
+            train, test = fetch_lists(self.recipe.data, self.recipe.lists)
         if train is not None and test is not None:
             names = store.names.tolist()
             halves = {
-                half: as_stored(read_list(path, self.class_names), names)
+                half: as_stored(read_list(path, self.class_names), names, self.clip_key)
                 for half, path in (("train", train), ("test", test))
             }
         elif not in_store:
             raise SplitError(
-                f"the store {self.path} was prepared without the published lists of {self.title}; "
-                "give data.train_list=FILE data.test_list=FILE, or data.download=true on a machine "
-                "with internet, or data.split=group for splits that share no actor or source video"
+                f"the store {self.path} was prepared without lists of the halves of "
+                f"{self.recipe.title}; give train_list and test_list, or download=True on a "
+                "machine with internet, or split='group' for splits that share no actor or video"
             )
         else:
             halves = {
@@ -255,22 +266,17 @@ class StoreDataModule(L.LightningDataModule, ABC):
 
     def _tell(self) -> None:
         _, split = self._ready()
-        _log.info("%s, split %s:\n%s", self.title, self.split_by, self.table())
+        _log.info("%s, split %s:\n%s", self.recipe.title, self.split_by, self.table())
         lost = sum(map(len, split.absent.values()))
         if lost or self.dropped:
             _log.warning(
                 "%s: %d listed clips are not in the store and %d have too few frames; "
                 "data.table() names them, and %s why some could not be prepared",
-                self.title,
+                self.recipe.title,
                 lost,
                 len(self.dropped),
                 f"{self.path}/rejected.csv",
             )
-
-
-def prepare_command(data: str, store: Path | str) -> str:
-    """The command that makes a store."""
-    return f"python experiments/prepare.py data={data} data.root=RAW data.store={store}"
 
 
 def _as_is(batch: Any) -> Any:

@@ -4,32 +4,14 @@ Everything here works on names, labels and groups; nothing reads media. Whatever
 the validation slice comes out of the training half.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.data.in_memory import SPLITS
-
-CREMAD_CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
-
-KINETICS_SOUNDS_CLASSES = (
-    "blowing nose", "blowing out candles", "bowling", "chopping wood", "dribbling basketball",
-    "laughing", "mowing lawn", "playing accordion", "playing bagpipes", "playing bass guitar",
-    "playing clarinet", "playing drums", "playing guitar", "playing harmonica",
-    "playing keyboard", "playing organ", "playing piano", "playing saxophone", "playing trombone",
-    "playing trumpet", "playing violin", "playing xylophone", "ripping paper", "shoveling snow",
-    "shuffling cards", "singing", "stomping grapes", "tap dancing", "tapping guitar",
-    "tapping pen", "tickling",
-)  # fmt: skip
-
-_EXAMPLES = 3
-
-
-class SplitError(ValueError):
-    """Lists that cannot be read, contradict each other or leave a split without clips."""
+from inforeg_lightning.data.loading.in_memory import SPLITS
+from inforeg_lightning.data.prepare.lists import SplitError, some
 
 
 @dataclass(frozen=True)
@@ -72,50 +54,12 @@ class Split:
         lines.append(f"{'all':<{width}}" + totals.rstrip())
         for half, names in self.absent.items():
             if names:
-                lines.append(f"{len(names)} of the {half} list not in the store: {_some(names)}")
+                lines.append(f"{len(names)} of the {half} list not in the store: {some(names)}")
         if self.unlisted:
-            lines.append(f"{len(self.unlisted)} in the store, in no list: {_some(self.unlisted)}")
+            lines.append(f"{len(self.unlisted)} in the store, in no list: {some(self.unlisted)}")
         if groups is not None:
             lines.append(_shared_groups(self.rows, groups))
         return "\n".join(lines)
-
-
-def read_list(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[str, int]:
-    """Read a published list: one clip a line, its name first and its class last.
-
-    Args:
-        path: The file. ``1088_IOM_NEU_XX,NEU`` gives the class by name,
-            ``--4-0ihtnBU_000058_000068,10,4`` by number (the seconds between are not needed).
-        class_names: Class -> its name.
-
-    Returns:
-        Name -> class, in the order of the file.
-
-    Raises:
-        SplitError: The file is missing, has no clips, or a line that is neither, or a clip with
-            two classes.
-    """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SplitError(f"the list {path} cannot be read: {error}") from error
-    listed: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
-        parts = [part.strip() for part in line.split(",")]
-        name, label = parts[0], _label(parts[-1], class_names)
-        if label is None or not name or len(parts) == 1:
-            raise SplitError(
-                f"{path}, line {number}: expected a clip's name, a comma and its class "
-                f"({class_names[0]} or a number from 0 to {len(class_names) - 1}), got {line!r}"
-            )
-        if listed.setdefault(name, label) != label:
-            raise SplitError(f"{path}, line {number}: {name} is there before with another class")
-    if not listed:
-        raise SplitError(f"the list {path} has no clips")
-    return listed
 
 
 def listed_split(
@@ -142,7 +86,7 @@ def listed_split(
     """
     if leaked := sorted(set(train) & set(test)):
         raise SplitError(
-            f"{len(leaked)} clips are in the training list and in the test list: {_some(leaked)}; "
+            f"{len(leaked)} clips are in the training list and in the test list: {some(leaked)}; "
             "a clip must be in one of them"
         )
     rows = {str(name): row for row, name in enumerate(names)}
@@ -153,7 +97,7 @@ def listed_split(
     listed = {**train, **test}
     if wrong := [n for n, r in rows.items() if n in listed and listed[n] != labels[r]]:
         raise SplitError(
-            f"{len(wrong)} clips have another class in the store than in the lists: {_some(wrong)}"
+            f"{len(wrong)} clips have another class in the store than in the lists: {some(wrong)}"
         )
     kept, held_out = hold_out(found["train"], labels, val_share, seed)
     return _checked(
@@ -245,7 +189,7 @@ def check_groups(split: Split, groups: NDArray[np.str_]) -> None:
     members = {name: set(groups[rows].tolist()) for name, rows in split.rows.items()}
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         if leaked := sorted(members[one] & members[other]):
-            raise SplitError(f"{len(leaked)} groups are in {one} and in {other}: {_some(leaked)}")
+            raise SplitError(f"{len(leaked)} groups are in {one} and in {other}: {some(leaked)}")
 
 
 def _checked(split: Split) -> Split:
@@ -266,19 +210,6 @@ def _check_share(name: str, share: float) -> None:
         raise SplitError(f"{name} must be between 0 and 1, got {share}")
 
 
-def _label(written: str, class_names: Sequence[str]) -> int | None:
-    if written in class_names:
-        return class_names.index(written)
-    if written.isdecimal() and int(written) < len(class_names):
-        return int(written)
-    return None
-
-
 def _shared_groups(rows: Mapping[str, NDArray[np.int64]], groups: NDArray[np.str_]) -> str:
     train, test = (set(groups[rows[split]].tolist()) for split in ("train", "test"))
     return f"groups in train {len(train)}, in test {len(test)}, in both {len(train & test)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = ", …" if len(names) > _EXAMPLES else ""
-    return ", ".join(names[:_EXAMPLES]) + more
