@@ -13,6 +13,7 @@ from inforeg_lightning.data.prepare.raw_tree import (
     check_usable,
     files_by_name,
     layout_error,
+    size_of,
 )
 from inforeg_lightning.data.prepare.recipe import Recipe
 
@@ -78,7 +79,7 @@ class CREMADRecipe(Recipe):
             label, actor = -1, ""
             if match and match["emotion"] in CLASSES:
                 label, actor = CLASSES.index(match["emotion"]), match["actor"]
-            absent = [p.relative_to(root).as_posix() for p in (wav, pictures) if not p.is_file()]
+            absent = [f"{p.parent.name}/{p.name}" for p in (wav, pictures) if size_of(p) < 0]
             problem = ""
             if absent:
                 problem = f"missing: {' and '.join(absent)}"

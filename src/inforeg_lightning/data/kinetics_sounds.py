@@ -13,6 +13,7 @@ from inforeg_lightning.data.prepare.raw_tree import (
     check_usable,
     files_below,
     layout_error,
+    size_of,
 )
 from inforeg_lightning.data.prepare.recipe import Recipe
 
@@ -94,7 +95,7 @@ class KineticsSoundsRecipe(Recipe):
             clips.setdefault(clip_key(path.stem), []).append(path)
         if not files:
             raise layout_error(self.title, _LAYOUT, root, "no .mp4 files")
-        halves = read_halves(train_list, test_list, CLASSES)
+        halves = read_halves(train_list, test_list, CLASSES, clip_key)
         if halves:
             wanted = {n: (label, half) for half, of in halves.items() for n, label in of.items()}
         else:
@@ -107,6 +108,8 @@ class KineticsSoundsRecipe(Recipe):
             if len(paths) != 1:
                 problem = "there more than once" if paths else "listed, but there is no such .mp4"
             path = paths[0] if paths else root / f"{name}.mp4"
+            if not problem and size_of(path) < 0:
+                problem = "no file, or a link to none"
             # The id of the video: two clips of one must not be in two splits.
             group, _ = clip_key(name)
             label, half = wanted[name]

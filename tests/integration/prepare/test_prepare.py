@@ -219,7 +219,7 @@ def test_a_wrong_layout_shows_the_right_one(name, tmp_path):
 def test_wrong_arguments(cremad, tmp_path):
     folder, _, _ = cremad
     for change, what in (
-        ({"workers": 0}, "workers must be at least 1"),
+        ({"workers": 0}, "workers must be an integer of at least 1"),
         ({"train_list": "a.csv"}, "both or not at all"),
     ):
         arguments = {"recipe": CREMADRecipe(), "root": folder / "raw", "store": tmp_path / "store"}

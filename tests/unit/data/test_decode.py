@@ -7,7 +7,6 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from inforeg_lightning.data.prepare import decode
@@ -85,7 +84,7 @@ def test_reducing_is_pillows_to_a_level(tmp_path):
         source = next(container.decode(video=0)).to_ndarray(format="rgb24")
     source[20:60, 30:80] = np.random.default_rng(0).integers(256, size=(40, 50, 3))
     expected = Image.fromarray(source).resize((85, 64), Image.Resampling.BICUBIC)
-    (found,) = decode._reduced([source], 64)
+    found = decode._Reducer(64)._sized(source)
     np.testing.assert_allclose(found.astype(int), np.asarray(expected).astype(int), atol=2)
 
 
@@ -119,12 +118,12 @@ def test_a_turn_that_is_written_beside_the_pixels_is_applied(tmp_path, quarters)
 def test_one_converter_serves_frames_of_every_size_and_format():
     # Broken files change both on the way.
     rng = np.random.default_rng(0)
-    to_rgb = VideoReformatter()
+    reducer = decode._Reducer(10_000)
     for size in ((48, 64), (33, 51), (48, 64)):
         for name in ("yuv420p", "yuvj420p", "yuv444p10le", "gray", "rgb24"):
             pixels = rng.integers(256, size=(*size, 3), dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=name)
-            found = decode._upright(frame, to_rgb)
+            found = reducer._upright(frame)
             np.testing.assert_array_equal(found, frame.to_ndarray(format="rgb24"))
 
 

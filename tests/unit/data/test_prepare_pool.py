@@ -71,5 +71,5 @@ def test_an_unexpected_fault_of_a_clip_is_its_reason(sources, tmp_path):
 def test_a_fault_of_the_disk_is_an_error(sources, tmp_path):
     (tmp_path / "parts").write_text("a file where the folder should be")
     job = Job(tmp_path / "parts" / "00000", sources)
-    with pytest.raises(WorkerError, match=r"wrote 00000:(.|\n)*NotADirectoryError"):
+    with pytest.raises(WorkerError, match=r"wrote 00000: NotADirectoryError: "):
         list(Pool(RECIPE, SETTINGS, 1, 60.0).run([job]))

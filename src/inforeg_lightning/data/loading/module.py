@@ -21,13 +21,19 @@ from inforeg_lightning.data.loading.dataset import (
 )
 from inforeg_lightning.data.loading.in_memory import Batch
 from inforeg_lightning.data.loading.splits import Split, group_split, listed_split
-from inforeg_lightning.data.prepare.lists import SplitError, as_stored, fetch_lists, read_list
+from inforeg_lightning.data.prepare.lists import (
+    SplitError,
+    as_stored,
+    fetch_lists,
+    list_arguments,
+)
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.shards import Shards, ShardSampler
 from inforeg_lightning.data.shards_mirror import is_url
 from inforeg_lightning.data.store import Store
 from inforeg_lightning.data.store.clips import Clips
 from inforeg_lightning.data.store.files import StoreError
+from inforeg_lightning.data.store.names import folder_argument
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +50,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
 
     Args:
         store: Folder of the prepared store; or folder or URL of its shards (``write_shards``).
-        batch_size: Samples a batch.
+        batch_size: Samples per batch.
         seed: Seed of order, frames and crops; they depend on it and on the epoch alone.
         num_workers: Worker processes of each loader; by default a few, as there are cores.
         split: ``"published"``, the lists' halves, or ``"group"``: no group (no actor, no source
@@ -97,12 +103,11 @@ class StoreDataModule(L.LightningDataModule, ABC):
             raise ValueError(f"split must be 'published' or 'group', got {split!r}")
         if crop_on not in ("device", "loader"):
             raise ValueError(f"crop_on must be 'device' or 'loader', got {crop_on!r}")
-        if (train_list is None) != (test_list is None):
-            raise ValueError("train_list and test_list must be given both or not at all")
+        folder_argument("store", store)
         self.path, self.batch_size, self.seed = os.fspath(store), batch_size, seed
         self.cache, self.cache_gb = cache, cache_gb
         self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
-        self.split_by, self.lists = split, (train_list, test_list)
+        self.split_by, self.lists = split, list_arguments(train_list, test_list)
         self.test_share, self.val_share, self.split_seed = test_share, val_share, split_seed
         self.download, self.crop_on = download, crop_on
         self.split: Split | None = None
@@ -112,7 +117,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
     @staticmethod
     @abstractmethod
     def choose(count: int, draws: NDArray[np.float64]) -> list[int]:
-        """Frames of a training clip, as ``store_dataset.FrameChoice``."""
+        """Frames of a training clip, as ``dataset.FrameChoice``."""
 
     @staticmethod
     def clip_key(name: str) -> Hashable:
@@ -240,8 +245,10 @@ class StoreDataModule(L.LightningDataModule, ABC):
         if train is not None and test is not None:
             names = store.names.tolist()
             halves = {
-                half: as_stored(read_list(path, self.class_names), names, self.clip_key)
-                for half, path in (("train", train), ("test", test))
+                half: as_stored(listed, names, self.clip_key)
+                for half, listed in read_halves(
+                    train, test, self.class_names, self.clip_key
+                ).items()
             }
         elif not in_store:
             raise SplitError(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inforeg_lightning.data.loading.in_memory import SPLITS
-from inforeg_lightning.data.prepare.lists import SplitError, some
+from inforeg_lightning.data.prepare.lists import SplitError, in_both_lists, some
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,7 @@ def listed_split(
             no clips.
     """
     if leaked := sorted(set(train) & set(test)):
-        raise SplitError(
-            f"{len(leaked)} clips are in the training list and in the test list: {some(leaked)}; "
-            "a clip must be in one of them"
-        )
+        raise in_both_lists(leaked)
     rows = {str(name): row for row, name in enumerate(names)}
     found = {
         half: np.array(sorted(rows[name] for name in listed if name in rows), np.int64)

@@ -6,11 +6,13 @@ from inforeg_lightning.data.prepare.lists import PublishedList, SplitError, read
 from inforeg_lightning.data.prepare.pool import WorkerError
 from inforeg_lightning.data.prepare.raw_tree import (
     LayoutError,
+    RawTreeError,
     Source,
     check_usable,
     files_below,
     files_by_name,
     layout_error,
+    size_of,
 )
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.prepare.result import Prepared, Progress
@@ -23,6 +25,7 @@ __all__ = [
     "Prepared",
     "Progress",
     "PublishedList",
+    "RawTreeError",
     "Recipe",
     "Source",
     "SplitError",
@@ -36,4 +39,5 @@ __all__ = [
     "prepare",
     "read_halves",
     "resample",
+    "size_of",
 ]

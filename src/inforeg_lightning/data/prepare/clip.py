@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inforeg_lightning.data.prepare.decode import ClipError, read_frames, read_sound
-from inforeg_lightning.data.prepare.raw_tree import Source
+from inforeg_lightning.data.prepare.raw_tree import Source, check_still_there
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.store import StoreWriter
+
+_LOUDEST = 100.0
+"""Samples beyond are not sound: full scale is 1, and a loud recording has a few times that."""
 
 
 def prepare_clip(source: Source, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -36,7 +39,7 @@ def write_part(
     sources: list[Source],
     recipe: Recipe,
     settings: Mapping[str, Any],
-    killers: Mapping[str, str],
+    given_up: Mapping[str, str],
     starting: Callable[[str], None],
 ) -> None:
     """Write one part of a store.
@@ -46,18 +49,23 @@ def write_part(
         sources: The clips, in order.
         recipe: How they are prepared.
         settings: Of the whole store.
-        killers: Clips that are not to be tried again, with the reason.
+        given_up: Clips that are not to be tried again, with the reason.
         starting: Called with the name of each clip before it is decoded.
+
+    Raises:
+        RawTreeError: A clip cannot be read any more.
     """
     with StoreWriter(folder, settings, recipe.frame_format, recipe.jpeg_quality) as writer:
         for source in sources:
             starting(source.name)
-            if source.name in killers:
-                writer.reject(source.name, killers[source.name])
+            if source.name in given_up:
+                writer.reject(source.name, given_up[source.name])
                 continue
             try:
                 frames, audio = prepare_clip(source, recipe)
             except ClipError as error:
+                if not source.problem:
+                    check_still_there(source)
                 writer.reject(source.name, str(error))
                 continue
             writer.add(source.name, source.label, frames, audio, source.group, source.split)
@@ -75,6 +83,9 @@ def _frames(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
 
 def _audio(path: Path, recipe: Recipe) -> NDArray[np.float32]:
     samples, rate = read_sound(path)
+    peak = float(np.abs(samples).max())
+    if not peak <= _LOUDEST:  # nor is NaN
+        raise ClipError(f"samples up to {peak:g}, where full scale is 1")
     try:
         return recipe.spectrogram(samples, rate)
     except ValueError as error:

@@ -5,6 +5,7 @@ Its frames equal OpenCV's, with which the published frames were made, to the bit
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import av
-    from av.video.reformatter import VideoReformatter
 
 # A container's duration is that of its longest stream, and streams of a whole clip end a few
 # frames apart. What lacks more than both has been cut short.
@@ -22,6 +22,9 @@ _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.1
 _BROKEN_SHARE = 0.1
 # Containers round times to milliseconds.
 _ROUNDING = 0.002
+# A few kilobytes can promise gigabytes. Clips of seconds come nowhere near these.
+_MOST_PIXELS = 8192 * 4320  # of a frame: 8K
+_MOST_BYTES = 256_000_000  # of the frames that are kept of a clip, and of its sound as float32
 
 
 class ClipError(ValueError):
@@ -51,19 +54,23 @@ def read_sound(path: Path) -> Sound:
     """
     import av
 
-    pieces = []
+    pieces, size = [], 0
     with _opened(path) as container:
         if not container.streams.audio:
             raise ClipError("no audio stream")
         stream = container.streams.audio[0]
         rate, declared = stream.rate, _wav_seconds(path) or _own_seconds(stream)
-        to_float = av.AudioResampler(format="fltp")
-        for frame in _decoded(container, stream):
-            pieces += [part.to_ndarray() for part in to_float.resample(frame)]
-        pieces += [part.to_ndarray() for part in to_float.resample(None)]
-    if not any(piece.size for piece in pieces):
+        # Channels side by side: planes, one for each, are read beyond their end from the eighth on.
+        to_float = av.AudioResampler(format="flt")
+        for frame in chain(_decoded(container, stream), [None]):
+            for part in to_float.resample(frame):
+                pieces.append(part.to_ndarray().reshape(-1, part.layout.nb_channels))
+                size += pieces[-1].nbytes
+            if size > _MOST_BYTES:
+                raise ClipError(f"more than {_MOST_BYTES // 1_000_000} MB of sound")
+    if not size:
         raise ClipError("no samples")
-    samples = np.concatenate(pieces, axis=1).astype(np.float32, copy=False)
+    samples = np.ascontiguousarray(np.concatenate(pieces).T, np.float32)
     _check_whole(samples.shape[1] / rate, declared)
     return Sound(samples, rate)
 
@@ -88,8 +95,6 @@ def read_frames(path: Path, per_second: float, short_side: int) -> NDArray[np.ui
     Raises:
         ClipError: It cannot be opened or decoded, holds no frame, or is cut short.
     """
-    from av.video.reformatter import VideoReformatter
-
     with _opened(path) as container:
         if not container.streams.video:
             raise ClipError("no video stream")
@@ -97,31 +102,32 @@ def read_frames(path: Path, per_second: float, short_side: int) -> NDArray[np.ui
         declared = _own_seconds(stream)
         if declared is None and container.duration:
             declared = container.duration / 1_000_000
+        stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
         frame_seconds = 1 / float(stream.average_rate or 25)
-        chosen, seconds = _nearest(_timed(container, stream, frame_seconds), per_second)
-        # Only what is kept is converted to RGB, and by one converter: a frame's own
-        # ``to_ndarray(format=...)`` makes another for each, which costs as much as decoding.
-        to_rgb = VideoReformatter()
-        pixels = [_upright(frame, to_rgb) for frame in chosen]
+        timed = _timed(container, stream, frame_seconds)
+        pixels, seconds = _nearest(timed, per_second, _Reducer(short_side))
     if not pixels:
         raise ClipError("no frames")
     _check_whole(seconds + frame_seconds, declared)
-    return _reduced(pixels, short_side)
+    return np.stack(pixels)
 
 
 def _nearest(
-    timed: Iterator[tuple[float, "av.VideoFrame"]], per_second: float
-) -> tuple[list["av.VideoFrame"], float]:
-    """The frames to keep, and the time of the last frame of all."""
-    chosen: list[av.VideoFrame] = []
+    timed: Iterator[tuple[float, "av.VideoFrame"]], per_second: float, reduced: "_Reducer"
+) -> tuple[list[NDArray[np.uint8]], float]:
+    """The frames to keep, reduced, and the time of the last frame of all."""
+    kept: list[NDArray[np.uint8]] = []
     previous: tuple[float, av.VideoFrame] | None = None
     for time, frame in timed:
         # Every wanted time up to this frame is nearest to this one or to the one before.
-        while (wanted := len(chosen) / per_second) <= time + _ROUNDING:
+        while (wanted := len(kept) / per_second) <= time + _ROUNDING:
             earlier = previous is not None and wanted - previous[0] <= time - wanted
-            chosen.append(previous[1] if earlier and previous else frame)
+            kept.append(reduced(previous[1] if earlier and previous else frame))
+            # Broken times make one frame last for years; a small one must not be kept forever.
+            if len(kept) * max(kept[0].nbytes, 8_192) > _MOST_BYTES:
+                raise ClipError(f"more than {_MOST_BYTES // 1_000_000} MB of frames")
         previous = (time, frame)
-    return chosen, previous[0] if previous else 0.0
+    return kept, previous[0] if previous else 0.0
 
 
 def _timed(
@@ -137,31 +143,55 @@ def _timed(
         yield time, frame
 
 
-def _upright(frame: "av.VideoFrame", to_rgb: "VideoReformatter") -> NDArray[np.uint8]:
-    # One thread, as in decoding.
-    pixels = np.asarray(to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
-    # Telephones write the turn beside the pixels; players and OpenCV apply it.
-    return np.rot90(pixels, round(frame.rotation / 90))
+class _Reducer:
+    """Turn decoded frames into upright pixels of one size, that of the first one reduced.
 
+    Args:
+        short_side: Height or width, whichever is less, that frames have at most.
+    """
 
-def _reduced(frames: list[NDArray[np.uint8]], short_side: int) -> NDArray[np.uint8]:
-    height, width = frames[0].shape[:2]
-    scale = min(1.0, short_side / min(height, width))
-    size = round(height * scale), round(width * scale)
-    if all(frame.shape[:2] == size for frame in frames):
-        return np.stack(frames)
-    import torch
-    from torch.nn.functional import interpolate
+    def __init__(self, short_side: int) -> None:
+        from av.video.reformatter import VideoReformatter
 
-    # Frame by frame, since broken files change their size on the way. On bytes with channels
-    # last torch is several times as fast as Pillow, and within a level of it.
-    out = np.empty((len(frames), *size, 3), np.uint8)
-    for row, frame in zip(out, frames, strict=True):
-        # [None] first: with any other stride of a batch of one, torch takes it for channels first.
-        pixels = torch.from_numpy(np.ascontiguousarray(frame))[None].permute(0, 3, 1, 2)
-        smaller = interpolate(pixels, size=size, mode="bicubic", antialias=True)
-        row[:] = smaller[0].permute(1, 2, 0).numpy()
-    return out
+        # One converter for all: a frame's own ``to_ndarray(format=...)`` makes another for each,
+        # which costs as much as decoding.
+        self.to_rgb = VideoReformatter()
+        self.short_side = short_side
+        self.size: tuple[int, int] | None = None
+        self.last: tuple[av.VideoFrame, NDArray[np.uint8]] | None = None
+
+    def __call__(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
+        """Pixels uint8 ``(H, W, 3)``, RGB; the same array again for the same frame."""
+        if self.last is None or self.last[0] is not frame:
+            self.last = (frame, self._sized(self._upright(frame)))
+        return self.last[1]
+
+    def _upright(self, frame: "av.VideoFrame") -> NDArray[np.uint8]:
+        if frame.width * frame.height > _MOST_PIXELS:
+            raise ClipError(f"frames of {frame.width} × {frame.height} pixels")
+        # One thread, as in decoding.
+        converted = self.to_rgb.reformat(frame, format="rgb24", threads=1)
+        pixels = np.asarray(converted.to_ndarray(), np.uint8)
+        # Telephones write the turn beside the pixels; players and OpenCV apply it.
+        return np.rot90(pixels, round(frame.rotation / 90))
+
+    def _sized(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.size is None:
+            height, width = pixels.shape[:2]
+            scale = min(1.0, self.short_side / min(height, width))
+            # Of a strip of one pixel by thousands something must be left.
+            self.size = max(round(height * scale), 1), max(round(width * scale), 1)
+        if pixels.shape[:2] == self.size:
+            return pixels
+        import torch
+        from torch.nn.functional import interpolate
+
+        # Each by itself, since broken files change their size on the way. On bytes with channels
+        # last torch is several times as fast as Pillow, and within a level of it. [None] first:
+        # with any other stride of a batch of one, torch takes it for channels first.
+        batch = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
+        smaller = interpolate(batch, size=self.size, mode="bicubic", antialias=True)
+        return np.ascontiguousarray(smaller[0].permute(1, 2, 0).numpy())
 
 
 @contextmanager
@@ -176,7 +206,9 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
         with av.open(str(path), options=options) as container:
             yield container
     except av.FFmpegError as error:
-        if path.read_bytes()[:19] == b"version https://git":
+        with path.open("rb") as file:
+            head = file.read(19)
+        if head == b"version https://git":
             # CREMA-D is published in a repository with Git LFS, and this is what one gets without.
             raise ClipError("a Git LFS pointer instead of the file (git lfs pull)") from error
         raise ClipError(f"cannot be decoded: {error.strerror or error}") from error

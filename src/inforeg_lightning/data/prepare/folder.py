@@ -2,34 +2,89 @@
 
 import fcntl
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from inforeg_lightning.data.prepare.merge import check_same
 from inforeg_lightning.data.prepare.pool import Job
-from inforeg_lightning.data.store.files import StoreError, read_tables
+from inforeg_lightning.data.store.files import LARGE, TABLES, StoreError, read_tables
+from inforeg_lightning.data.store.names import printable
 
-_OWN = {
-    "store.json", "index.csv", "offsets.npy", "frames.bin", "audio.bin", "rejected.csv", "parts"
-}  # fmt: skip
+_FILES = {"store.json", *TABLES, *LARGE}
+# A part, or what a worker has begun of it, with the number of its process; the lock of a share.
+_PART = re.compile(r"\d{5,}(\.\d+)?")
+_SHARE = re.compile(r"share\.\d+-of-\d+")
 
 
 @contextmanager
 def locked(store: Path, shared: bool) -> Iterator[None]:
-    """Keep other processes out, but let shares in beside each other."""
-    store.mkdir(parents=True, exist_ok=True)
-    foreign = {path.name.removesuffix(".partial") for path in store.iterdir()} - _OWN
-    if foreign:
-        raise StoreError(
-            f"{store} holds other things ({', '.join(sorted(foreign)[:3])}): "
-            "give a folder that is new or empty"
-        )
-    descriptor = os.open(store, os.O_RDONLY)
+    """Keep other processes out, but let shares in beside each other.
+
+    Raises:
+        StoreError: Another process is preparing the store, or the folder holds other things, or it
+            cannot be made.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(store, os.O_RDONLY)
+    except OSError as error:
+        raise StoreError(f"the folder {store} cannot be made: {error}") from error
     with _flocked(descriptor, f"{store}", fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+        if foreign := _foreign(store):
+            raise StoreError(
+                f"{store} holds other things ({', '.join(sorted(foreign)[:3])}): "
+                "give a folder that is new or empty"
+            )
         yield
+
+
+def _foreign(store: Path) -> set[str]:
+    """What lies there and was not written by a preparation, which might overwrite or delete it."""
+    names = {path.name for path in store.iterdir()}
+    if not names & {"store.json", "parts"}:
+        return names  # nobody has begun here, so that even a frames.bin is somebody else's
+    foreign = {name for name in names if name.removesuffix(".partial") not in _FILES | {"parts"}}
+    for folder in _entries(store / "parts"):
+        if _SHARE.fullmatch(folder.name):
+            continue
+        if not _PART.fullmatch(folder.name):
+            foreign.add(f"parts/{folder.name}")
+        files = {path.name for path in _entries(folder)}
+        strange = {name for name in files if name.removesuffix(".partial") not in _FILES}
+        foreign |= {f"parts/{folder.name}/{name}" for name in strange}
+    return set(map(printable, foreign))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):
+        return []  # gone meanwhile, as what the worker of another share writes
+
+
+def remove_parts(store: Path) -> None:
+    """Delete the parts of a finished store; what nobody here has written stays."""
+    for path in _entries(store / "parts"):
+        if _SHARE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+        elif _PART.fullmatch(path.name):
+            _remove_part(path)
+    with suppress(OSError):  # not empty, or not there
+        (store / "parts").rmdir()
+
+
+def _remove_part(folder: Path) -> None:
+    for name in _FILES:
+        for path in (folder / name, folder / f"{name}.partial"):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager
@@ -55,7 +110,9 @@ def _flocked(descriptor: int, what: str, kind: int) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"another process is preparing {what}") from None
+            raise StoreError(
+                f"another process is preparing {what}: wait for it, or end it and prepare again"
+            ) from None
         yield
     finally:
         os.close(descriptor)
@@ -68,7 +125,7 @@ def finished(store: Path, jobs: Sequence[Job], settings: Mapping[str, Any]) -> s
     for folder in (store / "parts").iterdir():
         if folder.suffix:
             if folder.with_suffix("") in wanted:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove_part(folder)
         elif folder in wanted:
             done.add(folder)
         else:

@@ -132,23 +132,60 @@ def read_list(path: str | os.PathLike[str], class_names: Sequence[str]) -> dict[
     return listed
 
 
+def list_arguments(
+    train_list: str | os.PathLike[str] | None, test_list: str | os.PathLike[str] | None
+) -> tuple[Path, Path] | tuple[None, None]:
+    """Return the files that the arguments ``train_list`` and ``test_list`` name.
+
+    Raises:
+        SplitError: Only one is given, or one is empty or no path.
+    """
+    for name, value in (("train_list", train_list), ("test_list", test_list)):
+        if value is None or (isinstance(value, str | os.PathLike) and os.fspath(value)):
+            continue
+        raise SplitError(f"{name} must be a file, or None for none, got {value!r}")
+    if train_list is None and test_list is None:
+        return None, None
+    if train_list is None or test_list is None:
+        raise SplitError("train_list and test_list must be given both or not at all")
+    return Path(train_list), Path(test_list)
+
+
 def read_halves(
     train_list: Path | None,
     test_list: Path | None,
     class_names: Sequence[str],
+    key: Callable[[str], Hashable] = str,
 ) -> dict[str, dict[str, int]]:
     """Read the lists of both halves, or nothing where none are given.
+
+    Args:
+        train_list: List of the training half, or ``None``.
+        test_list: List of the test half, or ``None``.
+        class_names: Class -> its name.
+        key: What is the same for all names of one clip.
 
     Returns:
         Half -> name of a clip -> class; empty without lists.
 
     Raises:
-        SplitError: Only one list is given, or one cannot be read.
+        SplitError: A list cannot be read, or a clip is in both.
     """
-    lists = {"train": train_list, "test": test_list}
-    if None in lists.values() and any(lists.values()):
-        raise SplitError("train_list and test_list must be given both or not at all")
-    return {half: read_list(path, class_names) for half, path in lists.items() if path is not None}
+    if train_list is None or test_list is None:
+        return {}
+    train, test = (read_list(path, class_names) for path in (train_list, test_list))
+    trained = {key(name) for name in train}
+    if leaked := sorted(name for name in test if key(name) in trained):
+        raise in_both_lists(leaked)
+    return {"train": train, "test": test}
+
+
+def in_both_lists(names: Sequence[str]) -> SplitError:
+    """The error of clips that would be trained and tested on."""
+    return SplitError(
+        f"{len(names)} clips are in the training list and in the test list: {some(names)}; "
+        "a clip must be in one of them"
+    )
 
 
 def as_stored(

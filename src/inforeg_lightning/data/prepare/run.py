@@ -9,21 +9,21 @@ thereafter finds all parts done and joins them.
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from inforeg_lightning.data.prepare.folder import finished, locked, locked_share
-from inforeg_lightning.data.prepare.lists import fetch_lists
+from inforeg_lightning.data.prepare.folder import finished, locked, locked_share, remove_parts
+from inforeg_lightning.data.prepare.lists import fetch_lists, list_arguments
 from inforeg_lightning.data.prepare.merge import check_same, merge
 from inforeg_lightning.data.prepare.pool import Job, Pool
-from inforeg_lightning.data.prepare.raw_tree import digest
+from inforeg_lightning.data.prepare.raw_tree import Source, digest
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.prepare.result import Prepared, Progress, prepared, prepared_share
 from inforeg_lightning.data.store.files import read_tables
+from inforeg_lightning.data.store.names import folder_argument, name_problem
 
 PART = 32
 """Clips per part: some seconds of work, which is what a kill can lose for each worker."""
@@ -68,25 +68,25 @@ def prepare(
         LayoutError: The raw tree is missing, empty or laid out differently.
         StoreError: The store was made or begun from other clips or with other settings, or
             another process is preparing it.
+        RawTreeError: The raw tree cannot be read, or no longer.
         WorkerError: A worker failed for another reason than a clip.
         ValueError: An argument is wrong, or a list cannot be read or fetched.
     """
     started = time.monotonic()
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    path = Path(store).absolute()
-    if download and train_list is None and test_list is None:
-        train_list, test_list = fetch_lists(recipe.data, recipe.lists)
-    lists = (Path(file) if file else None for file in (train_list, test_list))
-    sources = recipe.find(Path(root).absolute(), *lists)
-    settings = recipe.settings() | {"sources": digest(sources)}
+    _check(recipe, workers, timeout)
+    path, tree = (folder_argument(n, p).absolute() for n, p in (("store", store), ("root", root)))
     number, count = (1, 1) if share is None else _share(share)
+    lists = list_arguments(train_list, test_list)
+    if download and lists == (None, None):
+        lists = fetch_lists(recipe.data, recipe.lists)
+    sources = _storable(recipe.find(tree, *lists))
+    settings = recipe.settings() | {"sources": digest(sources)}
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
     with locked(path, shared=share is not None):
         if (path / "store.json").exists():
             tables = read_tables(path)
             check_same(path, tables.settings, settings)
-            shutil.rmtree(path / "parts", ignore_errors=True)
+            remove_parts(path)
             return prepared(path, tables, 0.0)
         (path / "parts").mkdir(exist_ok=True)
         every = [
@@ -99,7 +99,7 @@ def prepare(
             if share:
                 return prepared_share(path, jobs, time.monotonic() - started, share)
         tables = merge([job.folder for job in jobs], path)
-        shutil.rmtree(path / "parts")
+        remove_parts(path)
     return prepared(path, tables, time.monotonic() - started)
 
 
@@ -119,8 +119,24 @@ def _write(
         watch(Progress(reached, resumed, total))
 
 
+def _check(recipe: Recipe, workers: int | None, timeout: float) -> None:
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe must be a Recipe, such as CREMADRecipe(), got {recipe!r}")
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise ValueError(f"workers must be an integer of at least 1, or None, got {workers!r}")
+    if type(timeout) not in (int, float) or not timeout > 0:
+        raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+
+
+def _storable(sources: Sequence[Source]) -> list[Source]:
+    """The same clips, with a problem where a name cannot be stored."""
+    return [
+        source._replace(problem=source.problem or name_problem(source.name)) for source in sources
+    ]
+
+
 def _share(written: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", written)
+    match = re.fullmatch(r"(\d+)/(\d+)", str(written))
     number, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= count:
         raise ValueError(f"share must be K/N with K from 1 to N, such as 3/16, got {written!r}")

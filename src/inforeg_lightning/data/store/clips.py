@@ -145,7 +145,7 @@ class Clips(ABC):
             self._read(file, packed, start)
             try:
                 into[row, :height, :width] = decode_jpeg(packed.tobytes())
-            except (OSError, ValueError) as error:  # ValueError: of another size
+            except Exception as error:  # Pillow has many; a ValueError if of another size
                 where = f"frame {frame} of {self.names[i]}"
                 raise StoreError(f"{self.place}: {where} is damaged: {error}") from error
 
@@ -160,13 +160,15 @@ class Clips(ABC):
         return stored
 
     def damaged(self) -> list[str]:
-        """Names of the clips whose bytes are not those that were written; reads everything."""
-        found = []
-        for i, name in enumerate(self.names.tolist()):
+        """Name the clips whose bytes are not those that were written; reads everything."""
+        return [name for i, name in enumerate(self.names.tolist()) if not self._whole(i)]
+
+    def _whole(self, i: int) -> bool:
+        try:
             frames, sound = b"".join(self.stored_frames(i)), self.audio(i).tobytes()
-            if [zlib.crc32(frames), zlib.crc32(sound)] != self._crcs[i].tolist():
-                found.append(name)
-        return found
+        except StoreError:
+            return False
+        return bool((self._crcs[i] == (zlib.crc32(frames), zlib.crc32(sound))).all())
 
     @abstractmethod
     def _audio_place(self, i: int) -> tuple[str, int]:
@@ -186,14 +188,23 @@ class Clips(ABC):
         return int(i)
 
     def _read(self, file: str, into: NDArray[Any], start: int) -> None:
+        whole = into if into.flags.c_contiguous else np.empty(into.shape, into.dtype)
+        try:
+            # One call reads at most 2 GiB, far more than a clip has.
+            found = os.preadv(
+                self._descriptor(file), [whole.reshape(-1).view(np.uint8).data], start
+            )
+        except OSError as error:
+            raise StoreError(f"{self.place}/{file} cannot be read: {error}") from error
+        if found != into.nbytes:
+            raise StoreError(f"{self.place}/{file} ends before byte {start + into.nbytes}")
+        if whole is not into:
+            into[...] = whole
+
+    def _descriptor(self, file: str) -> int:
         descriptor = self._files.get(file)
         if descriptor is None:
             if len(self._files) == self.most_open:
                 os.close(self._files.pop(next(iter(self._files))))  # opened first
             descriptor = self._files[file] = os.open(self._open(file), os.O_RDONLY)
-        whole = into if into.flags.c_contiguous else np.empty(into.shape, into.dtype)
-        # One call reads at most 2 GiB, far more than a clip has.
-        if os.preadv(descriptor, [whole.reshape(-1).view(np.uint8).data], start) != into.nbytes:
-            raise StoreError(f"{self.place}/{file} ends before byte {start + into.nbytes}")
-        if whole is not into:
-            into[...] = whole
+        return descriptor

@@ -1,19 +1,25 @@
-"""The files of a prepared store: their names, their formats, and what can be wrong with them."""
+"""The files of a prepared store: their names, formats and checksums, and what can be wrong."""
 
 import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
-"""Of the layout on disk."""
+VERSION = 2
+"""Of the layout on disk. 1 had no checksums of the tables."""
+
+TABLES = ("index.csv", "rejected.csv", "offsets.npy")
+"""The small files beside ``store.json``, whose checksums it has."""
+
+LARGE = ("frames.bin", "audio.bin")
+"""The large files; the index has a checksum of every clip's bytes in them."""
 
 
 class StoreError(RuntimeError):
@@ -88,17 +94,15 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 
 def write_tables(folder: Path, tables: Tables) -> None:
     """Finish a store whose large files are written; ``store.json`` last, since it says finished."""
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerows([Clip._fields, *tables.clips])
-    replace(folder / "index.csv", lines.getvalue().encode())
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerows([("name", "reason"), *tables.rejected])
-    replace(folder / "rejected.csv", lines.getvalue().encode())
     packed = io.BytesIO()
     np.save(packed, tables.offsets.astype("<i8"))
-    replace(folder / "offsets.npy", packed.getvalue())
+    contents = {
+        "index.csv": _csv([Clip._fields, *tables.clips]),
+        "rejected.csv": _csv([("name", "reason"), *tables.rejected]),
+        "offsets.npy": packed.getvalue(),
+    }
+    for name, content in contents.items():
+        replace(folder / name, content)
     meta = {
         "version": VERSION,
         "fingerprint": fingerprint(tables.settings),
@@ -109,8 +113,29 @@ def write_tables(folder: Path, tables: Tables) -> None:
         "rejected": len(tables.rejected),
         "frames": len(tables.offsets) - 1,
         "bytes": tables.sizes(),
+        "sha256": {name: _sha256(content) for name, content in contents.items()},
     }
-    replace(folder / "store.json", (json.dumps(meta, indent=2) + "\n").encode())
+    replace(folder / "store.json", _sealed(meta))
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> bytes:
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    return lines.getvalue().encode()
+
+
+def _sealed(meta: Mapping[str, Any]) -> bytes:
+    """The bytes of ``store.json``, with a checksum of themselves."""
+    checksum = _sha256(_rendered(meta))
+    return _rendered({**meta, "checksum": checksum})
+
+
+def _rendered(meta: Mapping[str, Any]) -> bytes:
+    return (json.dumps(meta, indent=2) + "\n").encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -121,42 +146,53 @@ def replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or deleted in a folder outlast the end of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
-    """Read all of a store but its large files, and check that they fit together.
+    """Read all of a store but its large files, and check that these are the bytes of its writer.
 
     Args:
         folder: The store.
         partly_moved: Large files may be gone, their bytes being elsewhere already.
 
     Raises:
-        StoreError: It is missing, unfinished or damaged.
+        StoreError: It is missing, unfinished, damaged, or of an earlier release.
     """
     meta = _read_meta(folder)
     try:
-        header, clips = read_index(folder / "index.csv")
+        changed = [
+            name
+            for name, checksum in meta["sha256"].items()
+            if _sha256((folder / name).read_bytes()) != checksum
+        ]
+        if changed:
+            raise _damaged(folder, f"{', '.join(changed)}: not the bytes that were written")
+        _, clips = read_index(folder / "index.csv")
         rejected = read_rejected(folder / "rejected.csv")
         offsets = np.load(folder / "offsets.npy")
         height, width = meta["audio_shape"]
         tables = Tables(
             clips, rejected, offsets, (height, width), meta["frame_format"], meta["settings"]
         )
-        found = {
-            "header of index.csv": header == Clip._fields,
-            "index.csv": len(clips) == meta["clips"],
-            "rejected.csv": len(rejected) == meta["rejected"],
-            "offsets.npy": len(offsets) == 1 + sum(clip.frames for clip in clips),
-            "store.json": tables.sizes() == meta["bytes"],
-        }
-        found |= {
-            name: (folder / name).stat().st_size == size
+        wrong = [
+            name
             for name, size in meta["bytes"].items()
-            if not partly_moved or (folder / name).exists()
-        }
-    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
+            if not (partly_moved and not (folder / name).exists())
+            and (folder / name).stat().st_size != size
+        ]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, csv.Error) as error:
         raise _damaged(folder, str(error)) from error
-    if wrong := [name for name, right in found.items() if not right]:
+    if wrong:
         raise _damaged(folder, f"{', '.join(wrong)}: not the size that was written")
     return tables
 
@@ -180,30 +216,36 @@ def read_rejected(path: Path) -> list[tuple[str, str]]:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        text = (folder / "store.json").read_text(encoding="utf-8")
-    except OSError:
+        content = (folder / "store.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         if (folder / "parts").is_dir():
             raise StoreError(
-                f"the store {folder} is unfinished: give the command again that prepares it, "
-                "and it goes on where it was"
+                f"the store {folder} is unfinished: prepare it with the same arguments, and it "
+                "goes on where it was"
             ) from None
         raise StoreError(
-            f"there is no prepared store in {folder} (it has no store.json); make one with "
-            "python experiments/prepare.py data=... data.root=... data.store=..."
+            f"there is no prepared store in {folder} (it has no store.json); docs/data.md says how "
+            "to make one"
         ) from None
+    except OSError as error:
+        raise StoreError(f"the store {folder} cannot be read: {error}") from error
     try:
-        meta = json.loads(text)
-        version = meta["version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(folder, f"store.json: {error!r}") from error
-    if version != VERSION:
+        meta = dict(json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise _damaged(folder, f"store.json: {error}") from error
+    if meta.get("version") == 1 and "checksum" not in meta:
         raise StoreError(
-            f"the store {folder} has layout {version}, this release reads layout {VERSION}: "
-            "prepare it again"
+            f"the store {folder} is of an earlier release (layout 1), without checksums of its "
+            "index: prepare it again in a new folder, and delete this one"
         )
-    if meta.get("fingerprint") != fingerprint(meta.get("settings", {})):
-        raise _damaged(folder, "store.json: the settings are not those of the fingerprint")
-    return dict(meta)
+    if _sealed({key: value for key, value in meta.items() if key != "checksum"}) != content:
+        raise _damaged(folder, "store.json: not the bytes that were written")
+    if meta["version"] != VERSION:
+        raise StoreError(
+            f"the store {folder} has layout {meta['version']}, this release reads layout "
+            f"{VERSION}: prepare it again"
+        )
+    return meta
 
 
 def _damaged(folder: Path, what: str) -> StoreError:

@@ -1,5 +1,6 @@
 """Write a store clip by clip."""
 
+import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from inforeg_lightning.data.store.files import Clip, StoreError, Tables, write_tables
 from inforeg_lightning.data.store.frames import FRAME_FORMATS, encode_frames
+from inforeg_lightning.data.store.names import name_problem, printable
 
 
 class StoreWriter:
@@ -56,8 +58,11 @@ class StoreWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._frames.close()
-        self._audio.close()
+        for file in (self._frames, self._audio):
+            if kind is None:
+                file.flush()
+                os.fsync(file.fileno())
+            file.close()
         if kind is None:
             offsets = np.array(self._offsets, np.int64)
             shape = self._audio_shape
@@ -86,8 +91,11 @@ class StoreWriter:
             split: ``"train"``, ``"test"`` or ``""``.
 
         Raises:
-            ValueError: A shape or type is wrong.
+            ValueError: A shape or type is wrong, the spectrogram is not finite in float16, or the
+                name cannot be stored.
         """
+        if problem := name_problem(name):
+            raise ValueError(f"{printable(name)}: {problem}")
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
             raise ValueError(
                 f"frames must be uint8 (n, H, W, 3), got {frames.dtype} {frames.shape}"
@@ -97,7 +105,11 @@ class StoreWriter:
             raise ValueError(f"audio of {name} must be {expected}, got {audio.shape}")
         self._audio_shape = (audio.shape[0], audio.shape[1])
         packed = encode_frames(frames, self.frame_format, self.jpeg_quality)
-        sound = np.ascontiguousarray(audio, np.float16).tobytes()
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(audio, np.float16)
+        if not np.isfinite(stored).all():
+            raise ValueError(f"audio of {name} must be finite in float16")
+        sound = stored.tobytes()
         for frame in packed:
             self._frames.write(frame)
             self._offsets.append(self._offsets[-1] + len(frame))
@@ -107,5 +119,5 @@ class StoreWriter:
         self._clips.append(Clip(name, label, group, split, count, height, width, *crcs))
 
     def reject(self, name: str, reason: str) -> None:
-        """List a clip that cannot be used."""
-        self._rejected.append((name, " ".join(reason.split())))
+        """List a clip that cannot be used; what cannot be printed of its name is escaped."""
+        self._rejected.append((printable(name), printable(" ".join(reason.split()))))
