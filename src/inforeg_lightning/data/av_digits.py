@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -236,7 +235,7 @@ class AVDigitsDataModule(CachedDataModule):
         recipe: AVDigitsRecipe | None = None,
     ) -> None:
         self.recipe = AVDigitsRecipe() if recipe is None else recipe
-        folder = default_root() if root is None else Path(root)
+        folder = default_root() if root is None else root
         super().__init__(folder, batch_size, seed, num_workers, data_seed)
 
     def generate(self) -> Arrays:

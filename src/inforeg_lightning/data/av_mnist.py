@@ -317,7 +317,7 @@ class AVMNISTDataModule(CachedDataModule):
     ) -> None:
         self.recipe = AVMNISTRecipe() if recipe is None else recipe
         self.download = download
-        folder = default_root() / "av-mnist" if root is None else Path(root)
+        folder = default_root() / "av-mnist" if root is None else root
         super().__init__(folder, batch_size, seed, num_workers, data_seed)
 
     def check(self) -> None:

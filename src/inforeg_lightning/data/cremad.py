@@ -79,7 +79,8 @@ class CREMADRecipe(Recipe):
             label, actor = -1, ""
             if match and match["emotion"] in CLASSES:
                 label, actor = CLASSES.index(match["emotion"]), match["actor"]
-            absent = [f"{p.parent.name}/{p.name}" for p in (wav, pictures) if size_of(p) < 0]
+            files = (("AudioWAV", wav), ("VideoFlash", pictures))
+            absent = [f"{folder}/{path.name}" for folder, path in files if size_of(path) < 0]
             problem = ""
             if absent:
                 problem = f"missing: {' and '.join(absent)}"

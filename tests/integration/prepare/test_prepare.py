@@ -1,6 +1,7 @@
 """Raw trees to stores, with real files of every fault, in this process and by the program."""
 
 import re
+import shutil
 
 import av
 import numpy as np
@@ -263,9 +264,66 @@ def test_a_wrong_layout_is_an_error_of_the_program(run_here, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "what"),
-    [(["data=cremad"], "data.root, data.store must be given"), ([], "cremad\n")],
+    [
+        (["data=cremad"], "data.root, data.store must be given"),
+        ([], "cremad\n"),
+        (["data=nothing"], "nothing"),
+        (["--multirun", "data=cremad,kinetics_sounds"], "one data set at a time"),
+    ],
 )
 def test_errors_of_the_program_are_a_sentence(finished, tmp_path, arguments, what):
     _, err = finished(*arguments, cwd=tmp_path, status=1)
     assert what in err
     assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("data.root=", "root must be a folder, got ''"),
+        ("data.store=", "store must be a folder, got ''"),
+        ("data.store=null", "store must be a folder, got None"),
+        ("data.store=[a]", r"store must be a folder, got \['a'\]"),
+        ("data.store=/dev/null/store", "cannot be made: .*Not a directory"),
+        ("data.train_list=", "train_list must be a file"),
+        ("data.train_list=nothing.csv", "train_list and test_list must be given both"),
+        ("data.short_side=0", "short_side must be an integer of at least 1, got 0"),
+        ("data.short_side=wide", "short_side must be an integer of at least 1, got 'wide'"),
+        ("data.frame_format=png", "frame_format must be one of"),
+        ("data.download=maybe", "data.download must be true or false, got 'maybe'"),
+        ("+data.speed=3", "unexpected keyword argument 'speed'"),
+        ("+data.timeout=-1", "timeout must be a number of seconds above 0, got -1"),
+        ("workers=many", "workers must be an integer of at least 1, or None, got 'many'"),
+        ("workers=1.5", "workers must be an integer of at least 1, or None, got 1.5"),
+        ("share=3", "share must be K/N with K from 1 to N, such as 3/16, got 3"),
+        ("strict=no", "strict must be true or false, got 'no'"),
+        ("check=yes", "check must be true or false, got 'yes'"),
+        ("+worker=3", "there is no option worker; there are check, data, share, strict, workers"),
+        ("check=true", "there is no prepared store in"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence_and_leaves_nothing(cremad, run_here, tmp_path, option, what):
+    folder, _, _ = cremad
+    places = (f"data.root={folder / 'raw'}", f"data.store={tmp_path / 'store'}")
+    with pytest.raises(Exception, match=what) as raised:
+        run_here("data=cremad", *places, option)
+    assert type(raised.value).__name__ == "RecipeError"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_finds_a_flipped_bit_in_any_file(cremad, run_here, tmp_path):
+    folder, _, _ = cremad
+    store = shutil.copytree(folder / "store", tmp_path / "store")
+    arguments = ("data=cremad", f"data.store={store}", "check=true")
+    assert "every byte of every file is as it was written" in run_here(*arguments)
+    for path in sorted(store.iterdir()):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(Exception, match=rf"is damaged \(.*{path.name}") as raised:
+            run_here(*arguments)
+        assert type(raised.value).__name__ == "RecipeError"
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    assert "every byte" in run_here(*arguments)

@@ -28,7 +28,7 @@ def test_workers_do_not_change_the_bytes(tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "how", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_killed_and_begun_again(tree, tmp_path, program, how):
     store = tmp_path / "store"
@@ -38,8 +38,11 @@ def test_killed_and_begun_again(tree, tmp_path, program, how):
         while not finished_parts(store) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(how)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+    if how == signal.SIGTERM:
+        assert out.splitlines()[-1] == "ended by SIGTERM: the same command goes on from here"
+        assert err == ""
     assert "Traceback" not in err
     survivors = {part.name: part.stat().st_ino for part in finished_parts(store)}
     assert 1 <= len(survivors) < 3

@@ -1,8 +1,10 @@
 """Workers with real clips, some of which end the process that decodes them."""
 
+import os
+
 import pytest
 
-from helpers.deadly import Crashing, CrashingOnce, Hanging, Odd
+from helpers.deadly import Crashing, CrashingOnce, Greedy, Hanging, Killed, Odd
 from helpers.raw_media import write_cremad
 from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.prepare.pool import Job, Pool, WorkerError
@@ -73,3 +75,33 @@ def test_a_fault_of_the_disk_is_an_error(sources, tmp_path):
     job = Job(tmp_path / "parts" / "00000", sources)
     with pytest.raises(WorkerError, match=r"wrote 00000: NotADirectoryError: "):
         list(Pool(RECIPE, SETTINGS, 1, 60.0).run([job]))
+
+
+def test_a_worker_that_is_killed_from_outside_does_not_reject_its_clip(sources, tmp_path):
+    killed = list(sources)
+    killed[1] = killed[1]._replace(video=Killed(killed[1].video))
+    stores = run(tmp_path / "parts", killed)
+    assert [store.rejected for store in stores] == [[], []]
+    assert contents(stores) == contents(run(tmp_path / "calm", sources))
+
+
+def test_a_clip_that_takes_too_much_memory_is_rejected(sources, tmp_path):
+    greedy = list(sources)
+    greedy[0] = greedy[0]._replace(video=Greedy(greedy[0].video))
+    stores = run(tmp_path / "parts", greedy)
+    (name, reason), *others = stores[0].rejected
+    assert (name, others) == (sources[0].name, [])
+    assert reason.startswith("video: MemoryError")
+
+
+def test_a_finished_part_is_on_the_disk_before_it_counts(sources, tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def record(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    run(tmp_path / "parts", sources[:3], workers=1)
+    # After the rename, in this process; what the part holds is synced by the worker.
+    assert synced == [str(tmp_path / "parts")]

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from inforeg_lightning.data.digits.arrays import Rendering
 from inforeg_lightning.data.loading.in_memory import SPLITS, Batch, in_memory_loader
+from inforeg_lightning.data.store.names import folder_argument
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +50,17 @@ class CachedDataModule(L.LightningDataModule, ABC):
     recipe: Rendering
 
     def __init__(
-        self, root: Path, batch_size: int, seed: int, num_workers: int, data_seed: int
+        self,
+        root: str | os.PathLike[str],
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        data_seed: int,
     ) -> None:
         super().__init__()
+        folder_argument("root", root)
         self.data_seed = data_seed
-        self.root, self.batch_size = root, batch_size
+        self.root, self.batch_size = Path(root), batch_size
         self.seed, self.num_workers = seed, num_workers
         self._splits: dict[str, dict[str, Tensor]] = {}
 

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import struct
-import urllib.request
 import wave
 import zipfile
 import zlib
@@ -19,8 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inforeg_lightning.data.digits.rendering import Array
+from inforeg_lightning.data.store.download import fetch, write_whole
 
 _IDX_BYTES = 8  # data type of an IDX file: unsigned bytes
+
+_MOST_BYTES = 1_000_000_000  # of a download; MNIST has 10 MB and the recordings 20 MB
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def download(root: Path, downloads: Sequence[Download]) -> None:
     """Fetch what is not there; a file is whole or absent, and an archive is unpacked.
 
     Raises:
-        OSError: A file cannot be fetched.
+        DownloadError: A file cannot be fetched.
         ValueError: What was fetched is not what it should be.
     """
     for item in downloads:
@@ -99,37 +101,29 @@ def download(root: Path, downloads: Sequence[Download]) -> None:
             continue
         _log.info("fetching %s", item.url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(item.url, timeout=60) as response:
-            content = response.read()
+        content = fetch(item.url, _MOST_BYTES)
         if item.md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != item.md5:
             raise ValueError(
                 f"{item.url} is not the file that is expected (MD5 {item.md5}); fetch it by hand "
                 f"to {path}"
             )
-        _write_whole(path, content, item.url)
-
-
-def _write_whole(path: Path, content: bytes, url: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        if url.endswith(".zip"):
-            _unpack(content, temporary, url)
+        if item.url.endswith(".zip"):
+            _unpack(content, path, item.url)
         else:
-            temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+            write_whole(path, content)
 
 
 def _unpack(content: bytes, folder: Path, url: str) -> None:
     """Put an archive's recordings into one folder; names alone, so that nothing lands outside."""
-    folder.mkdir()
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    temporary.mkdir()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for member in archive.namelist():
-                if member.endswith(".wav"):
-                    (folder / Path(member).name).write_bytes(archive.read(member))
-    except zipfile.BadZipFile as error:
+            for member in archive.infolist():
+                if member.filename.endswith(".wav") and member.file_size <= _MOST_BYTES:
+                    (temporary / Path(member.filename).name).write_bytes(archive.read(member))
+        temporary.replace(folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"{url} is no readable .zip archive: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

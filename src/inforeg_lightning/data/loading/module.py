@@ -26,6 +26,7 @@ from inforeg_lightning.data.prepare.lists import (
     as_stored,
     fetch_lists,
     list_arguments,
+    read_halves,
 )
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.shards import Shards, ShardSampler

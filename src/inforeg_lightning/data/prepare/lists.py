@@ -3,17 +3,16 @@
 import hashlib
 import logging
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from inforeg_lightning.data.store.download import default_root
+from inforeg_lightning.data.store.download import DownloadError, default_root, fetch, write_whole
 
 _log = logging.getLogger(__name__)
 
 _EXAMPLES = 3
+_MOST_BYTES = 100_000_000  # of a list; those of a million clips have half of it
 
 
 class SplitError(ValueError):
@@ -69,24 +68,17 @@ def _fetched(item: PublishedList, path: Path) -> Path:
     by_hand = f"put it at {path}, or give train_list and test_list"
     _log.info("fetching the list %s", item.url)
     try:
-        with urllib.request.urlopen(item.url, timeout=30) as response:
-            content: bytes = response.read()
-    except OSError as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is a response too, with its connection
+        content = fetch(item.url, _MOST_BYTES)
+    except DownloadError as error:
         raise SplitError(
-            f"the published list cannot be fetched from {item.url} ({error}); get it on a machine "
-            f"with internet and {by_hand}"
+            f"the published list {error}; get it on a machine with internet and {by_hand}"
         ) from error
     if (found := _checksum(content)) != item.sha256:
         raise SplitError(
             f"{item.url} is not the list that was published (SHA-256 {found}, expected "
             f"{item.sha256}); get that one and {by_hand}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_whole(path, content)
     return path
 
 
