@@ -22,7 +22,7 @@ class SplitRecipe:
 
     Attributes:
         voices: eSpeak NG voices, each an accent and a variant; disjoint between splits.
-        speeds: Least and greatest speed, words a minute.
+        speeds: Least and greatest speed, words per minute.
         pitches: Least and greatest pitch, eSpeak NG's 0 to 99.
         snr_db: Least and greatest ratio of word to noise, in dB.
         share: Share of each class's 8 × 8 digits that belongs to this split.

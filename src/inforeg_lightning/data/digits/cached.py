@@ -143,7 +143,7 @@ class CachedDataModule(L.LightningDataModule, ABC):
 
 
 def read_arrays(path: Path) -> dict[str, Tensor] | None:
-    """All arrays of a file as tensors (floats as float32), or ``None`` if it is unreadable."""
+    """Read all arrays of a file as tensors (floats as float32); ``None`` if it is unreadable."""
     try:
         # Opened here: given a path, numpy leaves the file open when it is not an archive.
         with path.open("rb") as opened, np.load(opened) as archive:

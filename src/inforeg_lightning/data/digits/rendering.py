@@ -1,4 +1,4 @@
-"""From a digit's pixels to a cluttered image, from a waveform to a noisy log spectrogram.
+"""Render digits as cluttered images, and words as noisy log spectrograms.
 
 Pure functions of their arguments; what is random comes from the generator given.
 """
@@ -87,7 +87,7 @@ def in_noise(wave: Array, rng: np.random.Generator, samples: int, snr_db: float)
 
 
 def log_mel_spectrogram(wave: Array, filters: Array, window: Array, hop: int) -> Array:
-    """Log power in each filter and frame.
+    """Compute the log power in each filter and frame.
 
     Args:
         wave: ``(n,)``.
@@ -107,7 +107,7 @@ def log_mel_spectrogram(wave: Array, filters: Array, window: Array, hop: int) ->
 def mel_filters(
     count: int, fft_size: int, sample_rate: int, lowest_hz: float, highest_hz: float
 ) -> Array:
-    """Triangular filters, equally spaced in mel, each of unit sum: ``(count, fft_size//2 + 1)``."""
+    """Make triangular filters, equally spaced in mel, of unit sum: ``(count, fft_size//2 + 1)``."""
     mel_edges = np.linspace(_mel(lowest_hz), _mel(highest_hz), count + 2)
     edges = 700 * (10 ** (mel_edges / 2595) - 1)
     bins = np.arange(fft_size // 2 + 1) * sample_rate / fft_size

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 22_050
-"""Samples a second of every waveform, in Hz."""
+"""Samples per second of every waveform, in Hz."""
 
 _WORKER = Path(__file__).with_name("_espeak_worker.py")
 
@@ -24,7 +24,7 @@ class Utterance(NamedTuple):
         text: The words.
         voice: eSpeak NG's name of a language and, after a plus sign, of a variant:
             ``"en-us+f3"``.
-        speed: Words a minute, 80 to 450.
+        speed: Words per minute, 80 to 450.
         pitch: 0 to 99; 50 is the voice's own.
     """
 
@@ -40,7 +40,7 @@ def speak(utterances: Sequence[Utterance]) -> list[NDArray[np.float32]]:
     eSpeak NG keeps state between words (flutter, noise) that no call resets, not even
     re-initialisation, so that an utterance by itself depends on all before it. Hence a list is
     spoken from its beginning in a fresh process: nothing leaks from one list to another, and the
-    library is never loaded into a process that forks. About 2,000 words a second.
+    library is never loaded into a process that forks. About 2,000 words per second.
 
     Args:
         utterances: What to say, in order. The samples of one depend slightly on those before it.
@@ -98,6 +98,6 @@ def _split(stream: bytes, count: int) -> list[NDArray[np.float32]]:
 def _check(utterances: Sequence[Utterance]) -> None:
     for utterance in utterances:
         if not 80 <= utterance.speed <= 450:
-            raise ValueError(f"speed must be 80 to 450 words a minute, got {utterance}")
+            raise ValueError(f"speed must be 80 to 450 words per minute, got {utterance}")
         if not 0 <= utterance.pitch <= 99:
             raise ValueError(f"pitch must be 0 to 99, got {utterance}")

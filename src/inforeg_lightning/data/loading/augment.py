@@ -1,7 +1,7 @@
 """Crop, flip and normalise whole batches of frames, each frame by its own random parameters.
 
 What ``torchvision.transforms.v2.RandomResizedCrop`` and ``RandomHorizontalFlip`` do to one image,
-in two steps: parameters are drawn where the data are loaded (a few numbers a frame), pixels are
+in two steps: parameters are drawn where the data are loaded (a few numbers per frame), pixels are
 made where the frames are, on the device if they are there. The published loaders draw another
 crop for each frame of a clip; one crop for a batch would be another augmentation.
 """
@@ -22,7 +22,7 @@ _ATTEMPTS = 10  # torchvision's: then the largest allowed crop in the middle
 
 
 def uniforms(seed: int, epoch: int, samples: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Random numbers that depend on the seed, the epoch and the sample, and on nothing else.
+    """Draw numbers that depend on the seed, the epoch and the sample, and on nothing else.
 
     A generator would tie them to the batch, to the worker process and to what was drawn before;
     these are the same with any number of workers or ranks and after resuming.
@@ -101,7 +101,7 @@ def _largest(sizes: NDArray[np.int64], ratio: tuple[float, float]) -> NDArray[np
 
 
 def whole_frames(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Boxes that leave nothing out and mirror nothing, for evaluation; as ``random_crops``."""
+    """Return boxes that leave nothing out, and mirror nothing, for evaluation."""
     return np.concatenate([np.zeros_like(sizes), sizes], axis=1), np.zeros(len(sizes), bool)
 
 

@@ -25,11 +25,11 @@ from inforeg_lightning.data.loading.in_memory import Batch
 from inforeg_lightning.data.store.clips import Clips
 
 FrameChoice = Callable[[int, NDArray[np.float64]], list[int]]
-"""Number of frames of a clip and uniform numbers, one a frame wanted -> the frames, ascending."""
+"""Number of frames of a clip and uniform numbers, one per frame wanted -> the frames, ascending."""
 
 
 def any_frames(count: int, draws: NDArray[np.float64]) -> list[int]:
-    """Frames at random, none twice, in order of time (CREMA-D's training).
+    """Choose frames at random, none twice, in order of time (CREMA-D's training).
 
     A clip with fewer than are wanted has some twice: its ``middle_frames``.
     """
@@ -46,7 +46,7 @@ def any_frames(count: int, draws: NDArray[np.float64]) -> list[int]:
 
 
 def segment_frames(count: int, draws: NDArray[np.float64]) -> list[int]:
-    """One frame at random of each of equal segments (Kinetics-Sounds' training)."""
+    """Choose one frame at random of each of equal segments (Kinetics-Sounds' training)."""
     if count < len(draws):
         return middle_frames(count, draws)
     wanted = len(draws)
@@ -58,7 +58,7 @@ def segment_frames(count: int, draws: NDArray[np.float64]) -> list[int]:
 
 
 def middle_frames(count: int, draws: NDArray[np.float64]) -> list[int]:
-    """The frame in the middle of each of equal segments; nothing random (evaluation)."""
+    """Choose the frame in the middle of each of equal segments; nothing random (evaluation)."""
     return [(2 * k + 1) * count // (2 * len(draws)) for k in range(len(draws))]
 
 

@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 
 class InMemoryDataset(Dataset[Batch]):
-    """Samples as rows of tensors; a batch is one indexing operation a tensor.
+    """Samples as rows of tensors; a batch is one indexing operation per tensor.
 
     Args:
         tensors: Key -> tensor whose first dimension is the sample, the same size for every key.
@@ -79,7 +79,7 @@ def in_memory_loader(
 
     Args:
         tensors: Key -> tensor whose first dimension is the sample.
-        batch_size: Samples a batch, at least 1.
+        batch_size: Samples per batch, at least 1.
         num_workers: Worker processes; 0 (default) is the fastest for data in memory.
         shuffle_seed: Seed of the shuffled order, or ``None`` (default) for the order of the rows.
 

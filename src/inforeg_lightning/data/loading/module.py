@@ -118,7 +118,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
     @staticmethod
     @abstractmethod
     def choose(count: int, draws: NDArray[np.float64]) -> list[int]:
-        """Frames of a training clip, as ``dataset.FrameChoice``."""
+        """Choose frames of a training clip, as ``dataset.FrameChoice``."""
 
     @staticmethod
     def clip_key(name: str) -> Hashable:
@@ -151,7 +151,7 @@ class StoreDataModule(L.LightningDataModule, ABC):
         self._store = store
 
     def table(self) -> str:
-        """Clips of each split and class, and which clips are left out and why."""
+        """Return a table of the clips of each split and class, and which are left out and why."""
         store, split = self._ready()
         table = split.table(store.labels, self.class_names, store.groups)
         if self.dropped:

@@ -34,7 +34,7 @@ class Split:
         class_names: Sequence[str],
         groups: NDArray[np.str_] | None = None,
     ) -> str:
-        """Clips of each split and class, and what the lists and the store do not share.
+        """Return a table of the clips of each split and class, and what lists and store lack.
 
         Args:
             labels: Class index of each row of the store.
@@ -70,7 +70,7 @@ def listed_split(
     val_share: float = 0.1,
     seed: int = 0,
 ) -> Split:
-    """The published halves, with a validation slice of the training half, stratified by class.
+    """Take the published halves, with a validation slice of the training half, by class.
 
     Args:
         names: Name of each row of the store.
@@ -116,7 +116,7 @@ def group_split(
     val_share: float = 0.1,
     seed: int = 0,
 ) -> Split:
-    """Splits that share no group (no actor, no source video), stratified by class.
+    """Make splits that share no group (no actor, no source video), stratified by class.
 
     Groups are dealt in a random order, large ones first, each to the split that is then closest to
     its share of every class.

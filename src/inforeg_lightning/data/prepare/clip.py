@@ -1,4 +1,4 @@
-"""One clip, and one part of a store: what a worker process does."""
+"""Prepare one clip, and one part of a store: what a worker process does."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +76,7 @@ def _frames(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
     if len(frames) < recipe.least_frames:
         raise ClipError(
             f"too short: {len(frames)} of at least {recipe.least_frames} frames, "
-            f"at {recipe.frames_per_second:g} a second"
+            f"at {recipe.frames_per_second:g} per second"
         )
     return frames
 

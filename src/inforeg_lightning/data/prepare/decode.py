@@ -1,4 +1,4 @@
-"""Media files to arrays, with PyAV: it brings FFmpeg along, so it works wherever pip does.
+"""Decode media files with PyAV: it brings FFmpeg along, so it works wherever pip does.
 
 Its frames equal OpenCV's, with which the published frames were made, to the bit.
 """
@@ -36,7 +36,7 @@ class Sound(NamedTuple):
 
     Attributes:
         samples: float32 ``(channels, n)``; full scale is 1.
-        rate: Samples a second, in Hz.
+        rate: Samples per second, in Hz.
     """
 
     samples: NDArray[np.float32]
@@ -76,16 +76,16 @@ def read_sound(path: Path) -> Sound:
 
 
 def read_frames(path: Path, per_second: float, short_side: int) -> NDArray[np.uint8]:
-    """Decode the frames of a video at a fixed number a second.
+    """Decode the frames of a video at a fixed number per second.
 
     Frame ``k`` of the result is the source frame whose time is nearest to ``k / per_second``
     seconds after the first frame (the earlier of two), for as long as that is not after the last
-    frame. So from 30 frames a second, 3 a second are the frames 0, 10, 20, …; a video with fewer
-    frames than asked for repeats them. The result does not depend on declared frame rates.
+    frame. So from 30 frames per second, 3 per second are the frames 0, 10, 20, …; a video with
+    fewer frames than asked for repeats them. The result does not depend on declared frame rates.
 
     Args:
         path: The file, such as ``.flv`` or ``.mp4``.
-        per_second: Frames a second.
+        per_second: Frames per second.
         short_side: Larger frames are reduced to this height or width, whichever is less, in
             pixels; smaller ones stay as they are.
 

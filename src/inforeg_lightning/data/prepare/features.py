@@ -1,4 +1,4 @@
-"""Sounds to the spectrograms of the published loaders (GeWu-Lab: OGM-GE, InfoReg).
+"""Compute the spectrograms of the published loaders (GeWu-Lab: OGM-GE, InfoReg).
 
 Both are computed in float32 and stored as float16, which costs at most 0.008 for values up to 16.
 """
@@ -43,7 +43,7 @@ def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
 
 
 def log_spectrogram(samples: Samples, rate: int) -> Samples:
-    """CREMA-D's spectrogram: log(|STFT| + 1e-7) of three seconds at 22,050 Hz.
+    """Compute CREMA-D's spectrogram: log(|STFT| + 1e-7) of three seconds at 22,050 Hz.
 
     The mean of the channels is resampled, tiled three times, cut to its first 3 s and clipped to
     ±1; then frames of 512 samples every 353, periodic Hann window, centred, with zeros beyond the
@@ -76,7 +76,7 @@ def log_spectrogram(samples: Samples, rate: int) -> Samples:
 
 
 def filter_bank(samples: Samples, rate: int) -> Samples:
-    """Kinetics-Sounds' spectrogram: Kaldi's log-mel filter bank at 16,000 Hz, normalised.
+    """Compute Kinetics-Sounds' spectrogram: Kaldi's log-mel filter bank at 16,000 Hz, normalised.
 
     Frames of 25 ms every 10 ms of the first channel, only where they fit whole; in each the mean
     is removed, then pre-emphasis of 0.97, a symmetric Hann window, zeros up to 512 samples, the

@@ -173,7 +173,7 @@ def read_halves(
 
 
 def in_both_lists(names: Sequence[str]) -> SplitError:
-    """The error of clips that would be trained and tested on."""
+    """Make the error of clips that would be trained and tested on."""
     return SplitError(
         f"{len(names)} clips are in the training list and in the test list: {some(names)}; "
         "a clip must be in one of them"
@@ -198,7 +198,7 @@ def as_stored(
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
+    """Join the first few names, for a message."""
     more = ", …" if len(names) > _EXAMPLES else ""
     return ", ".join(names[:_EXAMPLES]) + more
 

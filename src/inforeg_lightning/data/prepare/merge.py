@@ -1,4 +1,4 @@
-"""Parts of a store to one store, in order, without ever needing the space twice."""
+"""Join the parts of a store, in order, without ever needing the space twice."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ def _append(source: Path, target: Path, start: int) -> None:
 
 
 def joined(tables: Sequence[Tables]) -> Tables:
-    """The tables of all parts as one."""
+    """Join the tables of all parts."""
     # A part whose clips were all rejected has no shape.
     shapes = [table.audio_shape for table in tables if table.clips] or [(0, 0)]
     lengths = np.concatenate([np.diff(table.offsets) for table in tables])

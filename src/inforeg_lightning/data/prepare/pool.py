@@ -23,11 +23,12 @@ from inforeg_lightning.data.prepare.clip import write_part
 from inforeg_lightning.data.prepare.raw_tree import RawTreeError, Source
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.store.files import sync_folder
+from inforeg_lightning.data.store.names import printable
 
 # A clip at which a process ends is tried again: the first time it may have been the machine.
 _TRIES = 2
-# A process that is killed from outside (by a person, or for lack of memory) says little about its
-# clip, which is tried again when all others are done.
+# A process that is killed from outside (by a person, or for lack of memory) says nothing about its
+# clip, which is tried again when all others are done, and never rejected for it.
 _TRIES_KILLED = 5
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _CRASHES_BETWEEN_CLIPS = 3
@@ -179,7 +180,14 @@ class Pool:
         late = self._is_late(worker)
         killed = -code in _FROM_OUTSIDE and not late
         self._crashes[worker.clip, killed] += 1
-        if self._crashes[worker.clip, killed] >= (_TRIES_KILLED if killed else _TRIES):
+        tries = self._crashes[worker.clip, killed]
+        if killed and tries >= _TRIES_KILLED:
+            raise WorkerError(
+                f"a worker was killed from outside ({cause}) at {printable(worker.clip)} for the "
+                f"{tries}th time: is there memory for {self.count} of them? Prepare again with the "
+                "same arguments, and it goes on where it was"
+            )
+        if not killed and tries >= _TRIES:
             self._given_up[worker.clip] = (
                 f"decoding took longer than {self.timeout:g} s"
                 if late

@@ -84,7 +84,7 @@ def files_below(root: Path, suffix: str) -> list[Path]:
 
 
 def size_of(path: Path) -> int:
-    """Size of a file in bytes; -1 if there is none of this name, or something else.
+    """Return the size of a file in bytes; -1 if there is none of this name, or something else.
 
     Raises:
         RawTreeError: That cannot be found out.
@@ -120,7 +120,7 @@ def check_still_there(source: Source) -> None:
 
 
 def unreadable(error: OSError) -> RawTreeError:
-    """The error of a tree that cannot be read."""
+    """Make the error of a tree that cannot be read."""
     return RawTreeError(
         f"the raw tree can no longer be read ({printable(str(error))}); when it is back, prepare "
         "again with the same arguments, and it goes on where it was"
@@ -128,7 +128,7 @@ def unreadable(error: OSError) -> RawTreeError:
 
 
 def digest(sources: Sequence[Source]) -> str:
-    """What tells one raw tree from another: names, classes, halves and the sizes of files."""
+    """Return what tells one raw tree from another: names, classes, halves and sizes of files."""
     seen = hashlib.sha256()
     for source in sources:
         sizes = [size_of(path) for path in (source.audio, source.video)]
@@ -156,7 +156,7 @@ def check_usable(sources: Sequence[Source], title: str, layout: str, root: Path)
 
 
 def layout_error(title: str, layout: str, root: Path, what: str) -> LayoutError:
-    """The error that says what is wrong with a folder, and shows how it should look."""
+    """Make the error that says what is wrong with a folder, and shows how it should look."""
     if not root.is_dir():
         what = "there is no such folder"
     elif not any(root.iterdir()):

@@ -87,7 +87,7 @@ class Recipe(ABC):
         """
 
     def settings(self) -> dict[str, Any]:
-        """What two stores must have in common to be the same."""
+        """Return what two stores must have in common to be the same."""
         settings: dict[str, Any] = {
             "data": self.data,
             "spectrogram": self.spectrogram.__name__,

@@ -48,7 +48,7 @@ class Prepared:
     share: str = ""
 
     def summary(self) -> str:
-        """A few lines: counts, size, and the rejected clips by reason."""
+        """Say in a few lines how many clips there are, of what size, and why others are not."""
         took = f"in {self.seconds:.0f} s" if self.seconds else "there already, nothing to do"
         listed = "" if self.share else f", listed in {self.store / 'rejected.csv'}"
         lines = [
@@ -66,7 +66,7 @@ class Prepared:
 
 
 def prepared_share(store: Path, jobs: Sequence[Job], seconds: float, share: str) -> Prepared:
-    """What became of one share."""
+    """Return what became of one share."""
     if not jobs:  # more shares than parts
         return Prepared(store, 0, 0, 0, (), seconds, share)
     tables = joined([read_tables(job.folder, partly_moved=True) for job in jobs])
@@ -74,7 +74,7 @@ def prepared_share(store: Path, jobs: Sequence[Job], seconds: float, share: str)
 
 
 def prepared(store: Path, tables: Tables, seconds: float) -> Prepared:
-    """What became of the whole tree, from the tables of its store."""
+    """Return what became of the whole tree, from the tables of its store."""
     size = sum(tables.sizes().values())
     frames = len(tables.offsets) - 1
     return Prepared(store, len(tables.clips), frames, size, tuple(tables.rejected), seconds)

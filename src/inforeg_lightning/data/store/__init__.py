@@ -3,8 +3,8 @@
 A store is one folder:
 
 ================  ================================================================================
-``store.json``    settings, their fingerprint, sizes; written last, so that it marks a whole store
-``index.csv``     a line a clip: name, label, group, split, number and size of its frames, checksums
+``store.json``    settings, sizes, checksums; written last, so that it marks a whole store
+``index.csv``     one line per clip: name, label, group, split, number and size of frames, checksums
 ``frames.bin``    frames back to back: raw uint8 (H, W, 3), or JPEG
 ``offsets.npy``   int64: where each frame of ``frames.bin`` begins, and the end of the last
 ``audio.bin``     float16 spectrograms (F, T) back to back, all of one shape

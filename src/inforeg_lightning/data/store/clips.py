@@ -71,17 +71,17 @@ class Clips(ABC):
             os.close(descriptor)
 
     def frame_count(self, i: int) -> int:
-        """Number of frames of clip ``i``."""
+        """Return the number of frames of clip ``i``."""
         i = self._row(i)
         return int(self._first[i + 1] - self._first[i])
 
     def frame_size(self, i: int) -> tuple[int, int]:
-        """Height and width of the frames of clip ``i``, in pixels."""
+        """Return height and width of the frames of clip ``i``, in pixels."""
         height, width = self._sizes[self._row(i)].tolist()
         return height, width
 
     def audio(self, i: int) -> NDArray[np.float16]:
-        """Spectrogram of clip ``i``, float16 ``(F, T)``."""
+        """Return the spectrogram of clip ``i``, float16 ``(F, T)``."""
         spectrogram = np.empty(self.audio_shape, np.float16)
         self.read_audio(i, spectrogram)
         return spectrogram
@@ -92,7 +92,7 @@ class Clips(ABC):
         self._read(file, into, start)
 
     def frames(self, i: int, which: Sequence[int]) -> Tensor:
-        """Some frames of a clip.
+        """Return some frames of a clip.
 
         Args:
             i: Number of the clip.
@@ -150,7 +150,7 @@ class Clips(ABC):
                 raise StoreError(f"{self.place}: {where} is damaged: {error}") from error
 
     def stored_frames(self, i: int) -> list[bytes]:
-        """The bytes of each frame of clip ``i`` as they are stored: raw, or a JPEG file."""
+        """Return the bytes of each frame of clip ``i`` as they are stored: raw, or a JPEG file."""
         stored = []
         for frame in range(self.frame_count(i)):
             file, start, end = self._frame_place(i, frame)
@@ -172,15 +172,15 @@ class Clips(ABC):
 
     @abstractmethod
     def _audio_place(self, i: int) -> tuple[str, int]:
-        """File of the spectrogram of clip ``i``, and the byte at which it begins."""
+        """Return the file of the spectrogram of clip ``i``, and the byte at which it begins."""
 
     @abstractmethod
     def _frame_place(self, i: int, frame: int) -> tuple[str, int, int]:
-        """File of a frame, and the bytes at which it begins and ends."""
+        """Return the file of a frame, and the bytes at which it begins and ends."""
 
     @abstractmethod
     def _open(self, file: str) -> Path:
-        """Where the file can be opened."""
+        """Return where the file can be opened."""
 
     def _row(self, i: int) -> int:
         if not 0 <= i < len(self):

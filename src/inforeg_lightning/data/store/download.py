@@ -21,7 +21,7 @@ class DownloadError(OSError):
 
 
 def default_root() -> Path:
-    """The library's folder in the user's cache folder."""
+    """Return the library's folder in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "inforeg-lightning"
 
@@ -81,7 +81,7 @@ def _read(response: IO[bytes], most: int) -> bytes:
 
 
 def without_password(url: str) -> str:
-    """The URL without user and password."""
+    """Return the URL without user and password."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

@@ -73,7 +73,7 @@ class Tables(NamedTuple):
     settings: Mapping[str, Any]
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of the two large files."""
+        """Return the sizes of the two large files, in bytes."""
         spectrogram = 2 * self.audio_shape[0] * self.audio_shape[1]
         return {
             "frames.bin": int(self.offsets[-1]),
@@ -82,12 +82,12 @@ class Tables(NamedTuple):
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Digest of settings, the same whatever the order of their keys."""
+    """Return a digest of settings, the same whatever the order of their keys."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """In which settings two stores differ, in words."""
+    """Say in words in which settings two stores differ."""
     keys = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
     return "; ".join(f"{k} is {found.get(k)!r}, expected {expected.get(k)!r}" for k in keys)
 
@@ -198,7 +198,7 @@ def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
 
 
 def read_index(path: Path) -> tuple[tuple[str, ...], list[Clip]]:
-    """Header and lines of ``index.csv``."""
+    """Read header and lines of ``index.csv``."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     clips = [
@@ -209,7 +209,7 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[Clip]]:
 
 
 def read_rejected(path: Path) -> list[tuple[str, str]]:
-    """Lines of ``rejected.csv``."""
+    """Read the lines of ``rejected.csv``."""
     with path.open(newline="", encoding="utf-8") as file:
         return [(name, reason) for name, reason in list(csv.reader(file))[1:]]
 

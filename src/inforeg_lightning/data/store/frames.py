@@ -11,7 +11,7 @@ FRAME_FORMATS = ("raw", "jpeg")
 def encode_frames(
     frames: NDArray[np.uint8], frame_format: str, jpeg_quality: int = 95
 ) -> list[bytes]:
-    """The bytes to store of each of some frames ``(n, H, W, 3)``, RGB."""
+    """Return the bytes to store of each of some frames ``(n, H, W, 3)``, RGB."""
     if frame_format == "raw":
         return [frame.tobytes() for frame in frames]
     from PIL import Image
@@ -26,7 +26,7 @@ def encode_frames(
 
 
 def decode_jpeg(packed: bytes) -> NDArray[np.uint8]:
-    """Pixels ``(H, W, 3)`` uint8, RGB, of a JPEG file's bytes.
+    """Decode a JPEG file's bytes to pixels ``(H, W, 3)``, uint8, RGB.
 
     Raises:
         OSError: It is no JPEG, or one cut short.

@@ -17,7 +17,7 @@ def folder_argument(name: str, value: str | os.PathLike[str]) -> Path:
 
 
 def name_problem(name: str) -> str:
-    """Why a name cannot be stored; empty if it can.
+    """Say why a name cannot be stored; empty if it can.
 
     File systems allow names that are no UTF-8, which Python holds as lone surrogates, and line
     breaks and other control characters; an index of lines of text cannot hold them safely.
