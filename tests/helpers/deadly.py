@@ -58,3 +58,10 @@ class Greedy(PosixPath):
 
     def stat(self, **_):
         return np.zeros(3 << 30, np.uint8).sum()
+
+
+class KilledAlways(PosixPath):
+    """Is killed from outside each time that the file's size is asked for."""
+
+    def stat(self, **_):
+        os.kill(os.getpid(), signal.SIGKILL)

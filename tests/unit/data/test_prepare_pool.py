@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from helpers.deadly import Crashing, CrashingOnce, Greedy, Hanging, Killed, Odd
+from helpers.deadly import Crashing, CrashingOnce, Greedy, Hanging, Killed, KilledAlways, Odd
 from helpers.raw_media import write_cremad
 from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.prepare.pool import Job, Pool, WorkerError
@@ -105,3 +105,14 @@ def test_a_finished_part_is_on_the_disk_before_it_counts(sources, tmp_path, monk
     run(tmp_path / "parts", sources[:3], workers=1)
     # After the rename, in this process; what the part holds is synced by the worker.
     assert synced == [str(tmp_path / "parts")]
+
+
+def test_a_worker_that_is_killed_again_and_again_stops_the_run_and_rejects_nothing(
+    sources, tmp_path
+):
+    killed = list(sources)
+    killed[1] = killed[1]._replace(video=KilledAlways(killed[1].video))
+    with pytest.raises(WorkerError, match=r"killed from outside \(SIGKILL\) at .* 5th time"):
+        run(tmp_path / "parts", killed)
+    done = [Store(path) for path in (tmp_path / "parts").iterdir() if not path.suffix]
+    assert [store.rejected for store in done] == [[]]
