@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from inforeg_lightning.data.splits import CREMAD_CLASSES
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
 
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 SECONDS, RATE, SIZE = 2.5, 16_000, (360, 480)

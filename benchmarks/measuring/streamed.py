@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 from webdataset import WebDataset, split_by_node, split_by_worker
 
+from inforeg_lightning.data.loading.dataset import StoreDataset, any_frames
 from inforeg_lightning.data.shards import Shards, ShardSampler
 from inforeg_lightning.data.shards import write_shards
 from inforeg_lightning.data.store import Store, StoreWriter
-from inforeg_lightning.data.store_dataset import StoreDataset, any_frames
 from measuring.clips import scene
 
 FORMATS = ("litdata", "webdataset", "indexed")

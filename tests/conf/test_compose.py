@@ -40,8 +40,8 @@ def test_every_experiment_passes_the_checks(composed, experiment):
 def test_a_missing_store_is_one_clear_error_that_says_how_to_make_it(composed, experiment):
     from checks import RecipeError, check
 
-    command = f"experiments/prepare.py data={experiment} data.root=RAW data.store=data/{experiment}"
-    with pytest.raises(RecipeError, match=f"no prepared store at .* {command}$"):
+    how = r"make it, once, from the raw clips: prepare\(\w+Recipe\(\), root, store\)"
+    with pytest.raises(RecipeError, match=f"no prepared store at data/{experiment} .* {how}"):
         check(composed(f"experiment={experiment}"))
 
 
@@ -49,7 +49,7 @@ def test_a_missing_store_is_one_clear_error_that_says_how_to_make_it(composed, e
 def test_missing_files_are_one_clear_error_that_shows_the_layout(composed, experiment):
     from checks import RecipeError, check
 
-    with pytest.raises(RecipeError, match=r"Expected below data\.root=data/av_mnist:\n  mnist/"):
+    with pytest.raises(RecipeError, match=r"Expected below root=data/av_mnist:\n  mnist/"):
         check(composed(f"experiment={experiment}"))
     check(composed(f"experiment={experiment}", "+data.download=true"))
 
