@@ -11,8 +11,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from checks import RecipeError
 from prepare import Display
+from running.errors import RecipeError
 
 
 def run(cfg: DictConfig, console: Console) -> None:

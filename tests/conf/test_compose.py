@@ -1,5 +1,5 @@
 import inspect
-import sys
+import json
 from pathlib import Path
 
 import pytest
@@ -31,14 +31,15 @@ def test_every_experiment_composes_whole(composed, experiment):
 
 @pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - FROM_STORE - FROM_FILES))
 def test_every_experiment_passes_the_checks(composed, experiment):
-    from checks import check
+    from running.checks import check
 
     check(composed(f"experiment={experiment}"))
 
 
 @pytest.mark.parametrize("experiment", sorted(FROM_STORE))
 def test_a_missing_store_is_one_clear_error_that_says_how_to_make_it(composed, experiment):
-    from checks import RecipeError, check
+    from running.checks import check
+    from running.errors import RecipeError
 
     command = f"experiments/prepare.py data={experiment} data.root=RAW data.store=data/{experiment}"
     with pytest.raises(RecipeError, match=f"no prepared store at .* {command}$"):
@@ -47,7 +48,8 @@ def test_a_missing_store_is_one_clear_error_that_says_how_to_make_it(composed, e
 
 @pytest.mark.parametrize("experiment", sorted(FROM_FILES))
 def test_missing_files_are_one_clear_error_that_shows_the_layout(composed, experiment):
-    from checks import RecipeError, check
+    from running.checks import check
+    from running.errors import RecipeError
 
     with pytest.raises(RecipeError, match=r"Expected below data\.root=data/av_mnist:\n  mnist/"):
         check(composed(f"experiment={experiment}"))
@@ -97,11 +99,11 @@ def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
 
 
 def test_av_digits_is_trained_as_it_was_calibrated(composed):
-    sys.path.insert(0, str(CONF.parent / "experiments"))
-    from calibrate_av_digits import RECIPE
     from inforeg_lightning.data import AVDigitsDataModule
     from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
 
+    file = CONF.parent / "experiments" / "results" / "av_digits_calibration.json"
+    recipe = json.loads(file.read_text())["recipe"]
     cfg = composed("experiment=av_digits")
 
     def with_defaults(target, node):
@@ -109,15 +111,15 @@ def test_av_digits_is_trained_as_it_was_calibrated(composed):
         return defaults | OmegaConf.to_container(node, resolve=True)
 
     model = with_defaults(LateFusionClassifier, cfg.model)
-    assert {key: model[key] for key in RECIPE["optimizer"]} == RECIPE["optimizer"]
-    for modality, settings in RECIPE["encoders"].items():
+    assert {key: model[key] for key in recipe["optimizer"]} == recipe["optimizer"]
+    for modality, settings in recipe["encoders"].items():
         encoder = with_defaults(ConvEncoder, cfg.model.encoders[modality])
         assert {key: encoder[key] for key in settings if key != "widths"} == {
             key: value for key, value in settings.items() if key != "widths"
         }
-        assert tuple(encoder["widths"]) == tuple(settings["widths"])
-    assert with_defaults(AVDigitsDataModule, cfg.data)["batch_size"] == RECIPE["batch_size"]
-    assert cfg.trainer.max_epochs == RECIPE["max_epochs"]
+        assert list(encoder["widths"]) == settings["widths"]
+    assert with_defaults(AVDigitsDataModule, cfg.data)["batch_size"] == recipe["batch_size"]
+    assert cfg.trainer.max_epochs == recipe["max_epochs"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,8 @@ def test_av_digits_is_trained_as_it_was_calibrated(composed):
     ],
 )
 def test_a_wrong_configuration_is_one_clear_error(composed, overrides, message):
-    from checks import RecipeError, check
+    from running.checks import check
+    from running.errors import RecipeError
 
     with pytest.raises(RecipeError, match=message):
         check(composed("experiment=synthetic", *overrides))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-DEMO = Path(__file__).resolve().parents[2] / "experiments" / "demo.py"
+STUDY = Path(__file__).resolve().parents[2] / "experiments" / "study.py"
 
 FILES = {
     "config.yaml",
@@ -131,25 +131,14 @@ def test_a_configuration_that_cannot_run_is_one_sentence(start, tmp_path):
 def test_demo_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
     runs, _ = sweep
     arguments = (*QUICK, "--methods", "none", "inforeg", "--seeds", "0", "--workers", "2")
-    process = start("demo.py", *arguments, cwd=tmp_path)
+    process = start("study.py", "demo", *arguments, cwd=tmp_path)
     assert "[2/2]" in process.stdout
-    assert (tmp_path / "runs" / "demo" / "report.html").exists()
+    assert (tmp_path / "runs" / "studies" / "synthetic" / "demo" / "report.html").exists()
     for file in (tmp_path / "runs" / "synthetic").rglob("result.json"):
         ours = json.loads(file.read_text())
         theirs = json.loads((runs / file.relative_to(tmp_path / "runs/synthetic")).read_text())
         for key in ("best", "last", "config", "method", "variant"):
             assert ours[key] == theirs[key]
-
-
-def test_demo_names_a_failing_run_and_goes_on(start, tmp_path):
-    folder = tmp_path / "runs/synthetic/none/trainer.max_epochs=1"
-    folder.mkdir(parents=True)
-    (folder / "seed=0").write_text("a file where the run folder should go")
-    arguments = (*QUICK, "--methods", "none", "--seeds", "0", "1", "--workers", "1")
-    process = start("demo.py", *arguments, cwd=tmp_path, status=1)
-    assert "failed: none, seed 0" in process.stdout
-    assert "1 of 2 runs" in process.stdout
-    assert (folder / "seed=1" / "result.json").exists()
 
 
 @pytest.fixture
@@ -165,7 +154,13 @@ def _heeding_interrupts():
 )
 @pytest.mark.usefixtures("_heeding_interrupts")
 def test_workers_end_with_the_demo(tmp_path, how):
-    command = [sys.executable, str(DEMO), "experiment=synthetic", "trainer.max_epochs=5000"]
+    command = [
+        sys.executable,
+        str(STUDY),
+        "demo",
+        "experiment=synthetic",
+        "trainer.max_epochs=5000",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "INFOREG_TEST": str(tmp_path)}
     with subprocess.Popen(
         [*command, "--workers", "1"],

@@ -44,6 +44,7 @@ def style() -> AbstractContextManager[None]:
             "text.color": FOREGROUND,
             "xtick.color": FOREGROUND,
             "ytick.color": FOREGROUND,
+            "text.parse_math": False,  # a "$" in a title is a dollar
             "legend.frameon": False,
             "lines.linewidth": 1.8,
             # The same input gives the same file, so that a report can be compared.

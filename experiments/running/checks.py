@@ -7,50 +7,80 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
-from hydra.errors import CompactHydraException, InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from inforeg_lightning.report.schema import is_name, is_text
+from running.building import check_built
+from running.errors import RecipeError
 
 # Given by the program, not by the configuration.
 _PROVIDED = {"save_dir"}
 
 
-class RecipeError(CompactHydraException):
-    """A configuration that cannot run; Hydra shows its message without a traceback."""
-
-
 def check(cfg: DictConfig) -> None:
-    """Check names, arguments and ranges.
+    """Check names, arguments and ranges, and build everything once; nothing is written.
 
     Raises:
         RecipeError: The first thing that is wrong, by its path in the configuration.
     """
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise RecipeError(f"{', '.join(missing)} must be given, as {missing[0]}=VALUE")
-    _at_least("seed", cfg.seed, 0)
-    _at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
-    if cfg.threads is not None:
-        _at_least("threads", cfg.threads, 1)
-    for group in ("data", "model", "trainer", "logger", "callbacks"):
-        for path, node in _targets(cfg[group], group):
-            _check_arguments(path, node, _locate(path, node["_target_"]))
+    try:
+        _check_values(cfg)
+        for group in ("data", "model", "trainer", "logger", "callbacks"):
+            for path, node in _targets(cfg[group], group):
+                _check_arguments(path, node, _locate(path, node["_target_"]))
+    except OmegaConfBaseException as error:
+        raise RecipeError(" ".join(str(error).split())) from None
     if set(cfg.modalities) != set(cfg.model.encoders):
         raise RecipeError(
             f"modalities names {sorted(cfg.modalities)}, but model.encoders has "
             f"{sorted(cfg.model.encoders)}; name the same modalities in both"
         )
-    if hasattr(_locate("data", cfg.data["_target_"]), "check"):
-        _check_data(cfg.data)
+    check_built(cfg)
 
 
-def _check_data(data: DictConfig) -> None:
-    """Let data that can do so say what is missing, before training would find out."""
-    try:
-        instantiate(data, _convert_="all").check()
-    except InstantiationException as error:
-        raise RecipeError(str(error.__cause__ or error)) from None
-    except (OSError, RuntimeError, ValueError) as error:
-        raise RecipeError(str(error)) from None
+def switch(path: str, value: Any) -> bool:
+    """A value that means yes or no, also where YAML's other words for them came as text.
+
+    Args:
+        path: Its path in the configuration.
+        value: What was given.
+    """
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    found = words.get(str(value).lower()) if isinstance(value, bool | str) else None
+    if found is None:
+        raise RecipeError(f"{path} must be true or false, got {value!r}")
+    return found
+
+
+def _check_values(cfg: DictConfig) -> None:
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise RecipeError(f"{', '.join(missing)} must be given, as {missing[0]}=VALUE")
+    if not is_name(cfg.name):
+        raise RecipeError(
+            f"name must be letters, digits, '_', '-', '+' and '.', as it names a folder; got "
+            f"{cfg.name!r}"
+        )
+    for path, value in (
+        ("runs", cfg.runs),
+        ("callbacks.name", cfg.callbacks.name),
+        ("callbacks.title", cfg.callbacks.title),
+    ):
+        if not is_text(value) or not value.strip():
+            raise RecipeError(f"{path} must be a line of text that is not empty, got {value!r}")
+    for key in ("root", "store", "train_list", "test_list"):
+        value = cfg.data.get(key)
+        if value is not None and not (isinstance(value, str) and value.strip()):
+            raise RecipeError(f"data.{key} must be a path, got {value!r}; leave it out for none")
+    if "store" in cfg.data and cfg.data.store is None:
+        raise RecipeError("data.store must be the folder or URL of a prepared store, got null")
+    switch("rerun", cfg.rerun)
+    _at_least("seed", cfg.seed, 0)
+    _at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
+    if cfg.threads is not None:
+        _at_least("threads", cfg.threads, 1)
+    if "batch_size" in cfg.data:
+        _at_least("data.batch_size", cfg.data.batch_size, 1)
 
 
 def _at_least(path: str, value: Any, least: int) -> None:

@@ -1,0 +1,69 @@
+"""From overrides to a configuration and the folder of its run."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+_LONGEST = 200  # bytes of a part of a path; file systems take 255
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run goes and how it was asked for.
+
+    Attributes:
+        folder: Its run folder:
+            ``<runs>/<experiment>/<method and its parameters>/<other overrides>/seed=<seed>``.
+        overrides: The overrides of the command line.
+        variant: Those of them that tell it from the method in the experiment as it is.
+    """
+
+    folder: Path
+    overrides: tuple[str, ...]
+    variant: str
+
+
+def place_of(cfg: DictConfig, hydra: DictConfig) -> Place:
+    """The place of a run, the same for a single run, a sweep and a study.
+
+    Args:
+        cfg: The composed and checked configuration.
+        hydra: Hydra's own.
+    """
+    variant = str(hydra.job.override_dirname)
+    parts = [str(cfg.name), str(cfg.callbacks.name), *([variant] if variant else [])]
+    folder = Path(cfg.runs, *map(_part, parts), f"seed={cfg.seed}")
+    return Place(folder, tuple(hydra.overrides.task), variant)
+
+
+def current_place(cfg: DictConfig) -> Place:
+    """The place of the run whose configuration Hydra is passing to a program."""
+    return place_of(cfg, HydraConfig.get())
+
+
+def composed(jobs: Iterable[Sequence[str]]) -> Iterator[tuple[DictConfig, DictConfig]]:
+    """The configuration that ``train.py`` would have with each job's overrides, and Hydra's own."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for overrides in jobs:
+            cfg = compose("train", list(overrides), return_hydra_config=True)
+            hydra = cfg.hydra
+            with open_dict(cfg):
+                del cfg["hydra"]
+            yield cfg, hydra
+
+
+def _part(text: str) -> str:
+    """Text as one part of a path: an override may hold a path itself, or be very long."""
+    text = text.replace("/", "_")
+    if text in (".", ".."):
+        return text.replace(".", "_")
+    if len(text.encode()) <= _LONGEST:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{text.encode()[: _LONGEST - 20].decode(errors='ignore')}…{digest}"
