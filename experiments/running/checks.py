@@ -27,7 +27,7 @@ def check(cfg: DictConfig) -> None:
     try:
         _check_values(cfg)
         for group in ("data", "model", "trainer", "logger", "callbacks"):
-            for path, node in _targets(cfg[group], group):
+            for path, node in targets(cfg[group], group):
                 _check_arguments(path, node, _locate(path, node["_target_"]))
     except OmegaConfBaseException as error:
         raise RecipeError(" ".join(str(error).split())) from None
@@ -88,12 +88,13 @@ def _at_least(path: str, value: Any, least: int) -> None:
         raise RecipeError(f"{path} must be an integer of at least {least}, got {value!r}")
 
 
-def _targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+def targets(node: Any, path: str) -> Iterator[tuple[str, DictConfig]]:
+    """What a configuration builds: each node with ``_target_``, by its path."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield path, node
         for key in node:
-            yield from _targets(node[key], f"{path}.{key}")
+            yield from targets(node[key], f"{path}.{key}")
 
 
 def _locate(path: str, target: str) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 import inspect
 import json
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,31 @@ def test_published_hyperparameters(composed, experiment):
     published = {"lr": 0.002, "momentum": 0.9, "weight_decay": 1e-4, "step_size": 30, "gamma": 0.1}
     assert {name: model.hparams[name] for name in published} == published
     assert (model.hparams["warmup_epochs"], model.hparams["unimodal_losses"]) == (0, False)
-    assert (cfg.trainer.max_epochs, cfg.data.batch_size) == (50, 64)
+    module = pkgutil.resolve_name(cfg.data["_target_"])
+    batch_size = inspect.signature(module).parameters["batch_size"].default
+    assert (cfg.trainer.max_epochs, cfg.data.get("batch_size", batch_size)) == (50, 64)
     assert model.head.in_features == 1024
     assert model.head.out_features == {"cremad": 6, "kinetics_sounds": 31}[experiment]
+
+
+# Read by other files, or overridden so often that a "+" would be in the way.
+SWITCHES = {"unimodal_losses", "accelerator", "strategy"}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_files_state_only_what_differs_from_the_signature(composed, experiment):
+    from running.checks import targets
+
+    cfg = composed(f"experiment={experiment}")
+    groups = ("model", "trainer", "logger")
+    nodes = [node for group in groups for node in targets(cfg[group], group)]
+    repeated = [
+        f"{path}.{name}"
+        for path, node in nodes
+        for name, p in inspect.signature(pkgutil.resolve_name(node["_target_"])).parameters.items()
+        if name in node and node[name] == p.default and name not in SWITCHES
+    ]
+    assert repeated == []
 
 
 @pytest.mark.parametrize("method", METHODS)

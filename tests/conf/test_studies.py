@@ -206,7 +206,7 @@ def test_a_study_that_is_under_way_is_not_begun_again(program, tmp_path, capsys)
     holder = (
         "from filelock import FileLock; import sys, time, pathlib; "
         "file = pathlib.Path(sys.argv[1]); file.parent.mkdir(parents=True); "
-        "FileLock(file).acquire(); print(flush=True); time.sleep(600)"
+        "lock = FileLock(file); lock.acquire(); print(flush=True); time.sleep(600)"
     )
     file = tmp_path / "runs/studies/synthetic/demo/.seed=1.lock"
     with subprocess.Popen([sys.executable, "-c", holder, file], stdout=subprocess.PIPE) as process:

@@ -33,6 +33,11 @@ _MEGABYTE = 2**20
 _LARGEST = {RESULT: 1, HISTORY: 64, METRICS: 64, FEATURES: 256}
 _MOST_FEATURES = 100_000
 _LAST_EPOCH = 10**7
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, OverflowError, MemoryError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, RuntimeError),  # the last: an encrypted archive
+)
+"""What a damaged or hostile archive can raise."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def read_features(folder: Path, modalities: tuple[str, ...]) -> Features | None:
             with np.load(path, allow_pickle=False) as file:
                 found = {m: file[f"feature_{m}"] for m in modalities if f"feature_{m}" in file}
                 label, names = file["label"], tuple(map(str, file["class_names"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise FolderError(f"{FEATURES} cannot be read ({error})") from None
     _check_features(found, label, names)
     return Features(found, label, names)

@@ -1,4 +1,4 @@
-"""Finished runs, found below some folders; a folder that cannot be used is listed with its reason."""
+"""Finished runs below some folders; a folder that cannot be used is listed with its reason."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -130,8 +130,7 @@ def heading(quantity: str) -> str:
 
 def in_markdown(text: str) -> str:
     """Text that is shown as it is: not as HTML, and not as the end of a cell or a line."""
-    escaped = re.sub(r"[\\|]", r"\\\g<0>", " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;") if "<" in text else escaped
+    return re.sub(r"[\\|]", r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")
 
 
 def _tables_of(experiment: str, methods: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
