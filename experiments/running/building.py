@@ -63,7 +63,9 @@ def check_built(cfg: DictConfig) -> None:
             _built(f"modalities.{modality}", lambda path=path: model.get_submodule(path))
     _built("model", model.configure_optimizers)
     build_methods(cfg)
-    share_batch(data, build_trainer(cfg, logger=False, enable_checkpointing=False))
+    trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
+    _check_lengths(trainer)
+    share_batch(data, trainer)
 
 
 def share_batch(data: L.LightningDataModule, trainer: L.Trainer) -> None:
@@ -84,6 +86,22 @@ def share_batch(data: L.LightningDataModule, trainer: L.Trainer) -> None:
     data.batch_size //= processes
 
 
+def _check_lengths(trainer: L.Trainer) -> None:
+    """Refuse a training without a validated epoch, or without one of the three splits."""
+    remedy = "it trains, chooses the best epoch on validation, and tests"
+    if trainer.fast_dev_run:
+        raise RecipeError(f"trainer.fast_dev_run leaves no checkpoint to evaluate: {remedy}")
+    for split in ("train", "val", "test"):
+        if getattr(trainer, f"limit_{split}_batches") == 0:
+            raise RecipeError(f"trainer.limit_{split}_batches must leave some, got 0: {remedy}")
+    every = trainer.check_val_every_n_epoch
+    if every is not None and not 1 <= every <= (trainer.max_epochs or 1):
+        raise RecipeError(
+            f"trainer.check_val_every_n_epoch must be from 1 to trainer.max_epochs, got {every}: "
+            f"{remedy}"
+        )
+
+
 def _built(path: str, build: Callable[[], Built]) -> Built:
     try:
         return build()
@@ -101,5 +119,5 @@ def _sentence(path: str, error: BaseException) -> str:
     if "\n  " not in text:  # else it is laid out, as a tree of folders is
         text = " ".join(text.split())
     if text and isinstance(error, OSError | RuntimeError | ValueError | ImportError):
-        return text
+        return f"{path}: {text}"
     return f"{path}: {text or 'cannot be built'} ({type(error).__name__})"

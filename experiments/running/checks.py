@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from inforeg_lightning.report.schema import is_name, is_text
@@ -16,6 +16,7 @@ from running.errors import RecipeError
 
 # Given by the program, not by the configuration.
 _PROVIDED = {"save_dir"}
+_LARGEST_SEED = 2**32 - 1  # of numpy
 
 
 def check(cfg: DictConfig) -> None:
@@ -74,8 +75,15 @@ def _check_values(cfg: DictConfig) -> None:
             raise RecipeError(f"data.{key} must be a path, got {value!r}; leave it out for none")
     if "store" in cfg.data and cfg.data.store is None:
         raise RecipeError("data.store must be the folder or URL of a prepared store, got null")
+    paths = cfg.modalities.values() if isinstance(cfg.modalities, DictConfig) else [None]
+    if not all(path and isinstance(path, str | ListConfig) for path in paths):
+        raise RecipeError(
+            f"modalities must map each modality to the path of its encoder, got {cfg.modalities!r}"
+        )
     switch("rerun", cfg.rerun)
     _at_least("seed", cfg.seed, 0)
+    if cfg.seed > _LARGEST_SEED:
+        raise RecipeError(f"seed must be at most {_LARGEST_SEED}, got {cfg.seed}")
     _at_least("trainer.max_epochs", cfg.trainer.max_epochs, 1)
     if cfg.threads is not None:
         _at_least("threads", cfg.threads, 1)

@@ -28,6 +28,7 @@ _WITHOUT_INFLUENCE = (
     ("trainer", "enable_progress_bar"),
     ("trainer", "log_every_n_steps"),
 )
+_OWN = (*OWN_FILES, CHECKPOINT_FOLDER)
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
@@ -88,8 +89,10 @@ class Claim:
     made: tuple[Path, ...] = ()
 
     def vacate(self) -> None:
-        """Give the folder up, as no run began in it: leave nothing that was not there before."""
-        _empty(self.folder)
+        """Give the folder up, as no run began in it: leave it as it was before."""
+        _clear(self.folder)
+        if _before(self.folder).exists():
+            _move(_before(self.folder), self.folder)
         with suppress(OSError):  # of a folder that holds something
             for path in self.made:
                 path.rmdir()
@@ -122,8 +125,13 @@ def claimed(folder: Path, run: Mapping[str, Any], rerun: bool) -> Iterator[Claim
         # Whoever had the lock before may have finished it.
         there = None if rerun else finished(folder, run)
         if not there:
-            _empty(folder)
-        yield Claim(folder, there, made)
+            # An older run is kept until this one is known to run.
+            shutil.rmtree(_before(folder), ignore_errors=True)
+            _move(folder, _before(folder))
+        try:
+            yield Claim(folder, there, made)
+        finally:
+            shutil.rmtree(_before(folder), ignore_errors=True)
 
 
 @contextmanager
@@ -171,7 +179,20 @@ def _make(folder: Path) -> None:
         raise RecipeError(f"{folder} cannot be made a folder ({error.strerror})") from None
 
 
-def _empty(folder: Path) -> None:
+def _before(folder: Path) -> Path:
+    """Where the files of an older run are until they are deleted."""
+    return folder.with_name(f".{folder.name}.before")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a run's own files from one folder to another."""
+    found = [path for name in _OWN if (path := source / name).exists() or path.is_symlink()]
+    for path in found:
+        target.mkdir(exist_ok=True)
+        path.replace(target / path.name)
+
+
+def _clear(folder: Path) -> None:
     """Remove a run's own files from its folder."""
     for name in OWN_FILES:
         (folder / name).unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+from running.errors import RecipeError
+
 CONF = Path(__file__).resolve().parents[2] / "conf"
 _LONGEST = 200  # bytes of a part of a path; file systems take 255
 
@@ -47,10 +49,21 @@ def current_place(cfg: DictConfig) -> Place:
     return place_of(cfg, HydraConfig.get())
 
 
+def check_groups(overrides: Iterable[str]) -> None:
+    """Refuse to unset a group of the configuration, for which Hydra has no error of its own."""
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name in groups and value in ("", "null"):
+            files = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+            raise RecipeError(f"{override}: {name} must be one of {', '.join(files)}")
+
+
 def composed(jobs: Iterable[Sequence[str]]) -> Iterator[tuple[DictConfig, DictConfig]]:
     """The configuration that ``train.py`` would have with each job's overrides, and Hydra's own."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for overrides in jobs:
+            check_groups(overrides)
             cfg = compose("train", list(overrides), return_hydra_config=True)
             hydra = cfg.hydra
             with open_dict(cfg):

@@ -67,7 +67,7 @@ def run(
         try:
             result = _train(cfg, place, watchers, health)
         except Exception as error:
-            if health.begun:
+            if health.begun and not isinstance(error, RecipeError):
                 raise
             claim.vacate()
             if isinstance(error, RecipeError):
@@ -106,6 +106,8 @@ def _train(
     if not health.diverged:
         judge = _judge(cfg, trainer)
         best, last = (file.best_model_path for file in trainer.checkpoint_callbacks)
+        if not (best and last):
+            raise RecipeError("the training ended before an epoch was validated; train for longer")
         # The last one last: its features are kept.
         evaluations = {
             name: evaluate(model, data, judge, Path(file), place.folder)

@@ -119,8 +119,13 @@ def load_runs(roots: Iterable[Path]) -> tuple[list[Run], list[Unreadable]]:
         # A folder with a configuration and no result is a run that did not finish.
         for name in (RESULT, CONFIG):
             folders |= {path.parent for path in root.rglob(name)}
-    # A report may lie among its runs; its own result.json is a summary.
-    folders = {folder for folder in folders if not (folder / "report.html").exists()}
+    # A report may lie among its runs; its own result.json is a summary. A hidden folder is of a run
+    # that is being replaced.
+    folders = {
+        folder
+        for folder in folders
+        if not (folder / "report.html").exists() and not folder.name.startswith(".")
+    }
     runs: dict[tuple[object, ...], Run] = {}
     unreadable: list[Unreadable] = []
     for folder in sorted(folders):
