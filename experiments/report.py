@@ -47,7 +47,11 @@ def main() -> int:
     more: list[MorePlots] = [embedding_plots] if arguments.tsne else []
     if arguments.sweep:
         more.append(partial(sweep_plots, parameter=arguments.sweep))
-    write_report(summaries, unreadable, out, command, above, more)
+    try:
+        write_report(summaries, unreadable, out, command, above, more)
+    except OSError as error:
+        print(f"--out: the report cannot be written there ({error})", file=sys.stderr)
+        return 1
     print((out / "report.md").read_text(encoding="utf-8"))
     print(f"Page: {(out / 'report.html').resolve()}")
     return 0

@@ -16,41 +16,40 @@ import shlex
 import sys
 from pathlib import Path
 
-from running.ending import INTERRUPTED, end_on_sigterm
-from running.study import Study, listed, load
+from running.ending import end_on_signals
 
-_GOES_ON = "finished runs are kept, and the same command goes on from them"
+if __name__ == "__main__":  # before imports that take seconds
+    end_on_signals("finished runs are kept, and the same command goes on from them")
+
+from running.study import Study, listed, load
 
 
 def main() -> int:
-    """Carry out what the command line asks for; 1 where a run failed, 130 if interrupted."""
-    end_on_sigterm(f"ended by SIGTERM: {_GOES_ON}")
+    """Carry out what the command line asks for; 1 where a run failed."""
     arguments, study = _arguments()
     # Here: they take torch with them, seconds that a mistyped command should not cost.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from rich.console import Console
 
-    try:
-        from running.conduct import Asked, conduct
+    from running.conduct import Asked, conduct
 
-        asked = Asked(
-            arguments.study,
-            study,
-            tuple(dict.fromkeys(arguments.methods or study.methods)),
-            tuple(dict.fromkeys(study.seeds if arguments.seeds is None else arguments.seeds)),
-            (*arguments.overrides, *([f"runs={arguments.runs}"] if arguments.runs else [])),
-            arguments.out,
-            arguments.workers,
-            shlex.join(["python", "experiments/study.py", *sys.argv[1:]]),
-        )
+    runs = () if arguments.runs is None else (f"runs={arguments.runs}",)
+    asked = Asked(
+        arguments.study,
+        study,
+        tuple(dict.fromkeys(arguments.methods or study.methods)),
+        tuple(dict.fromkeys(study.seeds if arguments.seeds is None else arguments.seeds)),
+        (*arguments.overrides, *runs),
+        arguments.out,
+        arguments.workers,
+        shlex.join(["python", "experiments/study.py", *sys.argv[1:]]),
+    )
+    try:
         return conduct(asked, Console())
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"interrupted: {_GOES_ON}")
-        return INTERRUPTED
 
 
 def _arguments() -> tuple[argparse.Namespace, Study]:

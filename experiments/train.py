@@ -13,14 +13,16 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from running.ending import end_on_signals
+
+if __name__ == "__main__":  # before imports that take seconds
+    end_on_signals("the run is unfinished, and the same command trains it anew")
+
 import hydra
 from omegaconf import DictConfig
 
 from running.compose import check_groups, current_place
-from running.ending import INTERRUPTED, end_on_sigterm
 from running.errors import RecipeError
-
-_LEFT = "the run is unfinished, and the same command trains it anew"
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -35,21 +37,15 @@ def compose_and_run(cfg: DictConfig) -> None:
 
 
 def main() -> int:
-    """Train; 1 where it cannot, 130 if interrupted, 143 at SIGTERM."""
-    end_on_sigterm(f"ended by SIGTERM: {_LEFT}")
+    """Train; 1 where it cannot."""
     try:
         check_groups(sys.argv[1:])
         compose_and_run()
     except RecipeError as error:
         print(error, file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, SystemExit) as ending:
-        # Lightning makes an exit of Ctrl-C while it trains.
-        cause = ending.__context__ if isinstance(ending, SystemExit) else ending
-        if isinstance(cause, KeyboardInterrupt):
-            print(f"interrupted: {_LEFT}")
-            return INTERRUPTED
-        if isinstance(ending, SystemExit) and ending.code == 1:
+    except SystemExit as ending:
+        if ending.code == 1:  # Hydra has said why
             _forget_sweep()
         raise
     return 0

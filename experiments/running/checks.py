@@ -32,6 +32,10 @@ def check(cfg: DictConfig) -> None:
                 _check_arguments(path, node, _locate(path, node["_target_"]))
     except OmegaConfBaseException as error:
         raise RecipeError(" ".join(str(error).split())) from None
+    if given := sorted({"callbacks", "logger", "enable_checkpointing"} & set(cfg.trainer)):
+        raise RecipeError(
+            f"trainer.{given[0]} is given by the program; callbacks= and logger= choose what it gives"
+        )
     if set(cfg.modalities) != set(cfg.model.encoders):
         raise RecipeError(
             f"modalities names {sorted(cfg.modalities)}, but model.encoders has "

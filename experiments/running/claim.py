@@ -28,6 +28,9 @@ _WITHOUT_INFLUENCE = (
     ("trainer", "enable_progress_bar"),
     ("trainer", "log_every_n_steps"),
 )
+# Seconds. To look whether a lock is held is to hold it for a moment, and the workers of a program
+# that was killed end a moment after it.
+_PATIENCE = 2.0
 _OWN = (*OWN_FILES, CHECKPOINT_FOLDER)
 
 
@@ -145,7 +148,7 @@ def locked(file: Path, refused: str) -> Iterator[None]:
     _make(file.parent)
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE, poll_interval=0.05)
     except Timeout:
         raise RecipeError(refused) from None
     except OSError as error:

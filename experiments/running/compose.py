@@ -50,10 +50,19 @@ def current_place(cfg: DictConfig) -> Place:
 
 
 def check_groups(overrides: Iterable[str]) -> None:
-    """Refuse to unset a group of the configuration, for which Hydra has no error of its own."""
+    """Refuse what Hydra would let pass, or has no error of its own for.
+
+    Raises:
+        RecipeError: A group of the configuration is unset, or the run folder is overridden.
+    """
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     for override in overrides:
         name, _, value = override.partition("=")
+        if name.lstrip("+").startswith(("hydra.run.", "hydra.sweep.")):
+            raise RecipeError(
+                f"{override}: the folder of a run follows from what it is; give runs=FOLDER for "
+                "where run folders go"
+            )
         if name in groups and value in ("", "null"):
             files = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
             raise RecipeError(f"{override}: {name} must be one of {', '.join(files)}")

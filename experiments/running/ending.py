@@ -3,25 +3,44 @@
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from types import FrameType
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
+_PATIENCE = 20.0  # seconds for what `finally` blocks do
 
 
-def end_on_sigterm(line: str) -> None:
-    """Print a line and end with code 143 at SIGTERM, running what ``finally`` blocks hold.
+def end_on_signals(line: str) -> None:
+    """Print a line and end at SIGTERM, SIGINT and SIGHUP, with 128 and the signal's number.
 
-    Lightning, which has a handler of its own while it trains, calls this one too.
+    What ``finally`` blocks hold is run, but not for ever. A signal that is ignored, as under
+    ``nohup``, stays so. Lightning, which has a handler for SIGTERM while it trains, calls this one.
 
     Args:
         line: What to print; it says what becomes of the work.
     """
+    told = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, also for a group's signal
+        nonlocal told
+        code = 128 + number
+        if told:
+            os._exit(code)
+        told = True
+        # An exit can be caught, or wait for another process that has ended already.
+        watch = threading.Timer(_PATIENCE, os._exit, [code])
+        watch.daemon = True
+        watch.start()
         if os.environ.get("LOCAL_RANK", "0") == "0":  # the first of several processes speaks
-            print(line, file=sys.stderr, flush=True)
-        sys.exit(TERMINATED)
+            _say(f"ended by {signal.Signals(number).name}: {line}")
+        sys.exit(code)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+def _say(text: str) -> None:
+    # Not `print`: the signal may have come in the middle of another one.
+    with suppress(OSError):  # the terminal is gone, which may be why
+        os.write(2, f"{text}\n".encode())

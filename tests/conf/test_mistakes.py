@@ -50,6 +50,8 @@ def train(monkeypatch, tmp_path):
         ("trainer.devices=0", "trainer: .*devices"),
         ("+trainer.precision=17", "trainer: Precision 17 is invalid"),
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches must leave some"),
+        ("hydra.run.dir=x", "the folder of a run follows from what it is"),
+        ("+trainer.callbacks=[1]", "trainer.callbacks is given by the program"),
         ("+trainer.fast_dev_run=true", "trainer.fast_dev_run leaves no checkpoint"),
         ("+trainer.check_val_every_n_epoch=5", "must be from 1 to trainer.max_epochs, got 5"),
         ("callbacks.inforeg.beta=x", r"callbacks.inforeg: .*\(TypeError\)"),
