@@ -34,7 +34,7 @@ def check(cfg: DictConfig) -> None:
         raise RecipeError(" ".join(str(error).split())) from None
     if given := sorted({"callbacks", "logger", "enable_checkpointing"} & set(cfg.trainer)):
         raise RecipeError(
-            f"trainer.{given[0]} is given by the program; callbacks= and logger= choose what it gives"
+            f"trainer.{given[0]} is given by the program; choose with callbacks= and logger="
         )
     if set(cfg.modalities) != set(cfg.model.encoders):
         raise RecipeError(

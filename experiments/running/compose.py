@@ -1,6 +1,7 @@
 """From overrides to a configuration and the folder of its run."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +59,17 @@ def check_groups(overrides: Iterable[str]) -> None:
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     for override in overrides:
         name, _, value = override.partition("=")
+        if override.startswith("="):
+            raise RecipeError(f"{override}: an override is NAME=VALUE")
         if name.lstrip("+").startswith(("hydra.run.", "hydra.sweep.")):
             raise RecipeError(
                 f"{override}: the folder of a run follows from what it is; give runs=FOLDER for "
                 "where run folders go"
             )
-        if name in groups and value in ("", "null"):
+        if name in groups and re.fullmatch(r"[\w.+-]*", value):  # else a list, a sweep or a path
             files = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
-            raise RecipeError(f"{override}: {name} must be one of {', '.join(files)}")
+            if value not in files:
+                raise RecipeError(f"{override}: {name} must be one of {', '.join(files)}")
 
 
 def composed(jobs: Iterable[Sequence[str]]) -> Iterator[tuple[DictConfig, DictConfig]]:

@@ -89,7 +89,7 @@ def test_a_training_that_is_ended_says_so_and_is_unfinished(under_way, tmp_path,
     from inforeg_lightning.report import load_runs
 
     process = under_way(*TRAIN)
-    out, err = end(process, how)
+    _, err = end(process, how)
     assert process.returncode == code
     assert err.count(said) == 1
     assert "Traceback" not in err

@@ -89,7 +89,7 @@ def test_runs_that_are_there_are_not_trained_again(table2, program, monkeypatch,
     ("arguments", "message"),
     [
         (["experiment=cremad"], "no prepared store at data/cremad"),
-        ([*QUICK, "--methods", "nothing"], "callbacks/nothing"),
+        ([*QUICK, "--methods", "nothing"], "callbacks=nothing: callbacks must be one of agm, "),
         ([*QUICK, "model.learning=1"], "learning"),
         ([*QUICK, "runs="], "runs must be a line of text that is not empty"),
         ([*QUICK, "rerun=maybe"], "rerun must be true or false, got 'maybe'"),

@@ -294,5 +294,5 @@ def _applied(run: Run, modality: str) -> dict[int, float]:
 
 
 def _validation(group: Group) -> float:
-    known = [value for run in group.runs if (value := run.validation("best")) is not None]
-    return float(np.mean(known)) if known else 0.0
+    known = group.validations("best").values()
+    return float(np.mean([*known])) if known else 0.0

@@ -54,6 +54,7 @@ class Summary:
             method, variant = group.runs[0].group
             entry: dict[str, Any] = {"method": method, "variant": variant, "title": group.title}
             entry |= {"seeds": list(group.seeds), "epochs": group.runs[0].result["epochs"]}
+            entry["validation"] = {c: group.validations(c) for c in CHECKPOINTS}
             for checkpoint in CHECKPOINTS:
                 entry[checkpoint] = {
                     quantity: cell.value.to_dict()
