@@ -121,8 +121,9 @@ def _processes(cfg: DictConfig) -> int:
 def _alone(out: Path, seeds: Sequence[int], plan: Sequence[Planned]) -> Iterator[None]:
     """Refuse to train beside another process that trains the same."""
     remedy = "wait for its end, or give runs=FOLDER to train elsewhere"
-    if busy := [p.folder for p in plan if not p.done and is_locked(p.folder)]:
-        raise RecipeError(f"{busy[0]}: another process trains this run; {remedy}")
+    for planned in plan:
+        if not planned.done and is_locked(planned.folder):
+            raise RecipeError(f"{planned.folder}: another process trains this run; {remedy}")
     with ExitStack() as stack:
         # One lock per seed: the same study with other seeds may run beside it, on another GPU.
         for seed in sorted({*seeds}):

@@ -89,7 +89,7 @@ def band(
 
     Args:
         axes: Where.
-        runs: One series a run; they need not cover the same epochs.
+        runs: One series per run; they need not cover the same epochs.
         colour: Of line and band.
         line: Line style.
         scale: Factor on the values, 100 for percent.
