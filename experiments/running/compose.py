@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -32,7 +33,7 @@ class Place:
     variant: str
 
 
-def place_of(cfg: DictConfig, hydra: DictConfig) -> Place:
+def place_of(cfg: DictConfig, hydra: Any) -> Place:
     """The place of a run, the same for a single run, a sweep and a study.
 
     Args:
