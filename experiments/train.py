@@ -9,6 +9,7 @@ Examples, from the repository's root; ``conf/train.yaml`` explains the overrides
 Then ``python experiments/report.py runs/av_digits`` compares what lies there.
 """
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,8 @@ def compose_and_run(cfg: DictConfig) -> None:
 def main() -> int:
     """Train; 1 where it cannot."""
     try:
-        check_groups(sys.argv[1:])
+        if "LOCAL_RANK" not in os.environ:  # to further processes Lightning gives more
+            check_groups(sys.argv[1:])
         compose_and_run()
     except RecipeError as error:
         print(error, file=sys.stderr)

@@ -138,7 +138,7 @@ def test_demo_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
 
 
 def test_a_sweep_that_cannot_begin_leaves_nothing(start, tmp_path):
-    process = start("train.py", "-m", *QUICK, "seed=-1,0", cwd=tmp_path, status=1)
+    process = start("train.py", "-m", *QUICK, "seed=-1,-2", cwd=tmp_path, status=1)
     assert "seed must be an integer of at least 0, got -1" in process.stderr
     assert "Traceback" not in process.stderr
     assert list(tmp_path.iterdir()) == []
