@@ -12,7 +12,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.with-experiments ## joint training beside InfoReg: under 5 minutes on 2 cores, then a page
-	$(BIN) experiments/demo.py $(ARGS)
+	$(BIN) experiments/study.py demo $(ARGS)
 
 test: $(VENV)/.with-dev ## all tests but the slow ones
 	$(BIN) -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)

@@ -32,7 +32,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from checks import RecipeError
+from running.errors import RecipeError
 
 if TYPE_CHECKING:
     from inforeg_lightning.data import prepare as preparation

@@ -17,8 +17,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from checks import RecipeError
 from prepare import Display
+from running.errors import RecipeError
 
 _OPTIONS = ("store", "out", "shard_mb", "check")
 

@@ -1,56 +1,35 @@
 """One run, from a composed configuration to a finished run folder."""
 
-import logging
 import os
 import platform
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from checks import RecipeError, check
-from evaluation import evaluate
-from run_folder import claim, finished, identity, write_json
-
-# Lightning 2.6.6 itself calls what torch 2.14 deprecates; nothing here can avoid it.
-warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-# Tips on accelerators and the like, repeated for every run; warnings still come through.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run goes and how it was asked for.
-
-    Attributes:
-        folder: Its run folder.
-        overrides: The overrides of the command line.
-        variant: Those of them that tell it from the method in the experiment as it is.
-    """
-
-    folder: Path
-    overrides: tuple[str, ...]
-    variant: str
-
-
-def place_of() -> Place:
-    """The place of the run that Hydra is composing, the same for a single run and a sweep."""
-    hydra = HydraConfig.get()
-    return Place(Path(hydra.run.dir), tuple(hydra.overrides.task), hydra.job.override_dirname)
+from inforeg_lightning.report.folder import (
+    CHECKPOINT_FOLDER,
+    write_config,
+    write_history,
+    write_result,
+)
+from running.building import build_data, build_methods, build_model, build_trainer, share_batch
+from running.checks import switch
+from running.claim import claimed, finished, identity
+from running.compose import Place
+from running.errors import RecipeError
+from running.evaluation import evaluate
+from running.health import Health
+from running.progress import EpochLines
 
 
 def run(
@@ -62,62 +41,83 @@ def run(
     writes, evaluates and returns the result.
 
     Args:
-        cfg: The composed configuration.
+        cfg: The composed and checked configuration.
         place: Where it goes.
-        watchers: Callbacks that show progress; by default one printed line an epoch.
+        watchers: Callbacks that show progress; by default one printed line per epoch.
 
     Returns:
         What ``result.json`` holds; nothing in a process that is not the first.
 
     Raises:
-        RecipeError: The configuration cannot run, or its folder holds another run.
+        RecipeError: The configuration cannot run, its folder holds another run, or another process
+            trains there. Nothing is left behind then.
     """
-    check(cfg)
+    rerun = switch("rerun", cfg.rerun)
     if rank_zero_only.rank > 0:
-        return _follow(cfg, place)
-    if done := claim(place.folder, identity(cfg), cfg.rerun):
-        print(f"{place.folder}: this run is there already, nothing to do (rerun=true repeats it)")
-        return done
-    # Before anything else is written: the logger wants its folder empty.
-    logger = instantiate(cfg.logger, save_dir=place.folder)
-    logger.experiment  # noqa: B018
-    OmegaConf.save(cfg, place.folder / "config.yaml", resolve=True)
-    if watchers is None:
-        print(f"{place.folder}: {cfg.callbacks.title}, seed {cfg.seed}")
-        watchers = [EpochLines()]
-    result = _train(cfg, place, logger, watchers)
+        return _follow(cfg, place, rerun)
+    with claimed(place.folder, identity(cfg), rerun) as claim:
+        if claim.there:
+            what = "this run is there already, nothing to do"
+            print(f"{place.folder}: {what} (rerun=true repeats it)")
+            return claim.there
+        if watchers is None:
+            print(f"{place.folder}: {cfg.callbacks.title}, seed {cfg.seed}")
+            watchers = [EpochLines()]
+        health = Health()
+        try:
+            result = _train(cfg, place, watchers, health)
+        except Exception as error:
+            if health.begun and not isinstance(error, RecipeError):
+                raise
+            claim.vacate()
+            if isinstance(error, RecipeError):
+                raise
+            raise RecipeError(
+                f"the run cannot begin: {' '.join(str(error).split())} ({type(error).__name__}); "
+                "nothing was left behind"
+            ) from error
     if any(isinstance(watcher, EpochLines) for watcher in watchers):
         print(_summary(result))
     return result
 
 
-def _follow(cfg: DictConfig, place: Place) -> dict[str, Any]:
+def _follow(cfg: DictConfig, place: Place, rerun: bool) -> dict[str, Any]:
     """A further process of a run: it trains, and leaves the folder to the first."""
-    if cfg.rerun or not finished(place.folder, identity(cfg)):
-        _fit(cfg, place, instantiate(cfg.logger, save_dir=place.folder), [])
+    if rerun or not finished(place.folder, identity(cfg)):
+        _fit(cfg, place, instantiate(cfg.logger, save_dir=place.folder), [Health()])
     return {}
 
 
 def _train(
-    cfg: DictConfig, place: Place, logger: Any, watchers: Sequence[Callback]
+    cfg: DictConfig, place: Place, watchers: Sequence[Callback], health: Health
 ) -> dict[str, Any]:
+    # Before anything else is written: the logger wants its folder empty.
+    logger = instantiate(cfg.logger, save_dir=place.folder)
+    logger.experiment  # noqa: B018
+    write_config(place.folder, OmegaConf.to_yaml(cfg, resolve=True))
     started = time.perf_counter()
-    trainer, model, data, methods = _fit(cfg, place, logger, watchers)
+    trainer, model, data, methods = _fit(cfg, place, logger, [*watchers, health])
     fitted = time.perf_counter()
 
     # Before a checkpoint is loaded, which would take a callback's history back to its epoch.
     history = [period for method in methods for period in getattr(method, "history", [])]
-    write_json(place.folder / "history.json", history)
-    judge = _judge(cfg, trainer)
-    best, last = (file.best_model_path for file in trainer.checkpoint_callbacks)
-    # The last one last: its features are kept.
-    evaluations = {
-        name: evaluate(model, data, judge, Path(file), place.folder / "features.npz")
-        for name, file in (("best", best), ("last", last))
-    }
+    write_history(place.folder, history)
+    evaluations: dict[str, Any] = {}
+    if not health.diverged:
+        judge = _judge(cfg, trainer)
+        best, last = (file.best_model_path for file in trainer.checkpoint_callbacks)
+        if not (best and last):
+            raise RecipeError("the training ended before an epoch was validated; train for longer")
+        # The last one last: its features are kept.
+        evaluations = {
+            name: evaluate(model, data, judge, Path(file), place.folder)
+            for name, file in (("best", best), ("last", last))
+        }
     seconds = {"fit": fitted - started, "total": time.perf_counter() - started}
     result = _result(cfg, place, trainer.current_epoch, seconds) | evaluations
-    write_json(place.folder / "result.json", result)
+    if health.diverged:
+        result["diverged"] = health.diverged
+    write_result(place.folder, result)
     return result
 
 
@@ -127,39 +127,15 @@ def _fit(
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data, _convert_="all")
-    model = instantiate(cfg.model, _convert_="all")
-    methods = [
-        instantiate(node, _convert_="all")
-        for node in cfg.callbacks.values()
-        if isinstance(node, DictConfig) and "_target_" in node
-    ]
-    checkpoints = _checkpoints(place.folder / "checkpoints")
-    trainer = instantiate(cfg.trainer, callbacks=[*methods, *watchers, *checkpoints], logger=logger)
-    _share_batch(data, trainer)
+    data, model, methods = build_data(cfg), build_model(cfg), build_methods(cfg)
+    checkpoints = _checkpoints(place.folder / CHECKPOINT_FOLDER)
+    trainer = build_trainer(cfg, callbacks=[*methods, *watchers, *checkpoints], logger=logger)
+    share_batch(data, trainer)
     trainer.fit(model, datamodule=data)
     if torch.distributed.is_initialized():
         # What follows is for one process; metrics would wait for the others.
         torch.distributed.destroy_process_group()
     return trainer, model, data, methods
-
-
-def _share_batch(data: L.LightningDataModule, trainer: L.Trainer) -> None:
-    """Give each process its part of a batch: a recipe's batch is that of an optimiser step."""
-    processes = trainer.num_devices * trainer.num_nodes
-    if processes == 1:
-        return
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise RecipeError(
-            f"a sweep (-m) trains in one process, and trainer.devices asks for {processes}; train "
-            "one run a command, or let experiments/paper.py do it"
-        )
-    if data.batch_size % processes:
-        raise RecipeError(
-            f"data.batch_size is that of all processes together: {data.batch_size} cannot be "
-            f"shared by {processes} (trainer.devices × trainer.num_nodes)"
-        )
-    data.batch_size //= processes
 
 
 def _judge(cfg: DictConfig, trainer: L.Trainer) -> L.Trainer:
@@ -169,7 +145,7 @@ def _judge(cfg: DictConfig, trainer: L.Trainer) -> L.Trainer:
         # Its own environment: torchrun's or SLURM's would insist on all processes.
         alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
         alone["plugins"] = LightningEnvironment()
-    return instantiate(cfg.trainer, logger=False, enable_checkpointing=False, **alone)
+    return build_trainer(cfg, logger=False, enable_checkpointing=False, **alone)
 
 
 def _checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
@@ -225,6 +201,8 @@ def _processor() -> str:
 
 
 def _summary(result: Mapping[str, Any]) -> str:
+    if "diverged" in result:
+        return f"  {result['diverged']}; nothing is evaluated, and result.json says so"
     lines = [f"  {result['epochs']} epochs in {result['seconds']['fit']:.0f} s; test accuracy:"]
     for name, chosen in (("best", "best epoch on validation"), ("last", "last epoch")):
         part = result[name]
@@ -237,19 +215,3 @@ def _summary(result: Mapping[str, Any]) -> str:
             f"    {chosen} ({part['epoch'] + 1}): {part['test']['accuracy']:.3f}; heads: {of}"
         )
     return "\n".join(lines)
-
-
-class EpochLines(Callback):
-    """Print one line an epoch, in a terminal and in a log file alike."""
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the epoch's loss and validation accuracies."""
-        seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        prefix = "val/accuracy_"
-        of = [f"{k.removeprefix(prefix)} {v:.3f}" for k, v in seen.items() if k.startswith(prefix)]
-        print(
-            f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            f"  train loss {seen.get('train/loss', float('nan')):.3f}"
-            f"  val accuracy {seen.get('val/accuracy', float('nan')):.3f} ({', '.join(of)})",
-            flush=True,
-        )

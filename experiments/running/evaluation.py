@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from inforeg_lightning.models import LateFusionClassifier
+from inforeg_lightning.report.folder import Features, write_features
 
 _MOST_KEPT = 1000
 
@@ -23,7 +24,7 @@ def evaluate(
     data: L.LightningDataModule,
     trainer: L.Trainer,
     checkpoint: Path,
-    keep: Path,
+    folder: Path,
 ) -> dict[str, Any]:
     """Validation and test metrics of a checkpoint, and its probes.
 
@@ -32,9 +33,8 @@ def evaluate(
         data: The data it was trained on.
         trainer: A trainer without the method's callback, whose history must not be rolled back.
         checkpoint: The file.
-        keep: Where features of the test set go, for figures: an ``.npz`` file of at most 1,000
-            samples, spread evenly over the test set. Modality -> float16 ``(N, D)``, under
-            ``feature_<modality>``; ``label``, int64 ``(N,)``; ``class_names``, by class.
+        folder: The run folder, which keeps the features of at most 1,000 samples, spread evenly
+            over the test set, for figures.
 
     Returns:
         ``epoch`` (counted from 0) of the checkpoint; ``val`` and ``test``, each metric by its
@@ -49,12 +49,12 @@ def evaluate(
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "val": {name.removeprefix("val/"): value for name, value in val.items()},
         "test": {name.removeprefix("test/"): value for name, value in test.items()},
-        "probe": linear_probes(model, data, trainer.strategy.root_device, keep),
+        "probe": linear_probes(model, data, trainer.strategy.root_device, folder),
     }
 
 
 def linear_probes(
-    model: LateFusionClassifier, data: L.LightningDataModule, device: torch.device, keep: Path
+    model: LateFusionClassifier, data: L.LightningDataModule, device: torch.device, folder: Path
 ) -> dict[str, float]:
     """Test accuracy of a logistic regression on each frozen encoder's training features.
 
@@ -64,7 +64,8 @@ def linear_probes(
     model = model.to(device).eval()
     train, train_label = _features(model, data, data.train_dataloader(), device)
     test, test_label = _features(model, data, data.test_dataloader(), device)
-    _keep(test, test_label, getattr(data, "class_names", range(data.num_classes)), keep)
+    names = getattr(data, "class_names", range(data.num_classes))
+    write_features(folder, _sample(test, test_label, names))
     accuracies = {}
     # One thread: runs beside each other would fight for cores, and sums keep their order.
     with threadpool_limits(1):
@@ -75,20 +76,13 @@ def linear_probes(
     return accuracies
 
 
-def _keep(
-    features: Mapping[str, np.ndarray], label: np.ndarray, class_names: Iterable[Any], path: Path
-) -> None:
-    """Write some of the features; the same samples for every run on these data."""
-    count = min(len(label), _MOST_KEPT)
-    rows = np.linspace(0, len(label) - 1, count).round().astype(int)
-    largest = float(np.finfo(np.float16).max)
-    kept = {
-        f"feature_{m}": values[rows].clip(-largest, largest).astype(np.float16)
-        for m, values in features.items()
-    }
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, label=label[rows], class_names=[*map(str, class_names)], **kept)
-    partial.replace(path)
+def _sample(
+    features: Mapping[str, np.ndarray], label: np.ndarray, class_names: Iterable[Any]
+) -> Features:
+    """Some of the features; the same samples for every run on these data."""
+    rows = np.linspace(0, len(label) - 1, min(len(label), _MOST_KEPT)).round().astype(int)
+    some = {modality: values[rows] for modality, values in features.items()}
+    return Features(some, label[rows], tuple(map(str, class_names)))
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: live bars in a terminal, plain lines elsewhere."""
+"""What a study shows while it runs and at its end: bars and tables, or plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from workers import Event
+from running.runner import Event
 
 if TYPE_CHECKING:
     from inforeg_lightning.report import Summary
+    from inforeg_lightning.report import Table as ReportTable
 
 _LINE_EVERY = 10
 
@@ -57,16 +58,16 @@ class Display:
 
     def show(self, event: Event) -> None:
         """Show what a worker told."""
-        name = self.names[event.job]
+        name = self.names[event.task]
         if event.kind == "start":
-            self.lines[event.job] = self.bars.add_task(name, total=1, completed=0, note="starting")
+            self.lines[event.task] = self.bars.add_task(name, total=1, completed=0, note="starting")
             self._line(f"{name}: started")
         elif event.kind == "epoch":
             self._epoch(event, name)
         else:
             self.finished += 1
-            if event.job in self.lines:
-                self.bars.remove_task(self.lines.pop(event.job))
+            if event.task in self.lines:
+                self.bars.remove_task(self.lines.pop(event.task))
             self.bars.update(self.overall, completed=self.finished)
             outcome = (
                 "done" if event.kind == "done" else f"[red]failed[/]: {escape(str(event.detail))}"
@@ -79,10 +80,10 @@ class Display:
             )
 
     def _epoch(self, event: Event, name: str) -> None:
-        epoch, epochs, accuracy = event.detail
+        epoch, epochs, accuracy = event.detail.number, event.detail.of, event.detail.accuracy
         note = "" if accuracy is None else f"val accuracy {accuracy:.3f}"
-        if event.job in self.lines:
-            line = self.lines[event.job]
+        if event.task in self.lines:
+            line = self.lines[event.task]
             self.bars.update(line, completed=epoch, total=epochs, note=note)
         if epoch % _LINE_EVERY == 0:
             self._line(f"{name}: epoch {epoch}/{epochs}  {note}")
@@ -92,19 +93,32 @@ class Display:
             self.console.print(text, highlight=False, soft_wrap=True)
 
 
-def table(summary: "Summary") -> Table:
-    """The last epoch's test accuracies for a terminal; differences to the baseline below."""
+def show_tables(summaries: "Sequence[Summary]", above: Sequence[str], console: Console) -> None:
+    """Print what a report holds; a terminal gets narrower tables than a file, of the last epoch."""
     # Here: it takes torch with it, seconds in which a terminal would show nothing.
-    from inforeg_lightning.report.markdown import heading, percent
+    from inforeg_lightning.report import markdown, tables
 
+    plain = {"markup": False, "highlight": False, "soft_wrap": True}
+    for line in above:
+        console.print(line, **plain)
+    for summary in summaries:
+        if not console.is_terminal:
+            console.print(markdown(summary), **plain)
+            continue
+        console.print(_narrow(tables(summary)[0]), highlight=False)
+        for note in summary.notes:
+            console.print(note, **plain)
+
+
+def _narrow(table: "ReportTable") -> Table:
     shown = Table(
-        title=f"{summary.experiment}: test accuracy in %, last epoch",
+        title=escape(f"{table.experiment}: {table.caption}"),
         caption="Mean ± 95 % t interval over seeds; below, the paired difference to the baseline.",
     )
     shown.add_column("method")
-    for quantity in summary.quantities:
-        shown.add_column(heading(quantity), justify="right")
-    for index, group in enumerate(summary.groups):
-        cells = (summary.cells.get((index, "last", q)) for q in summary.quantities)
-        shown.add_row(group.title, *("\n".join(filter(None, percent(cell))) for cell in cells))
+    for column in table.columns:
+        shown.add_column(escape(column), justify="right")
+    for row in table.rows:
+        cells = ("\n".join(filter(None, (cell.value, cell.difference))) for cell in row.cells)
+        shown.add_row(escape(row.title), *cells)
     return shown
