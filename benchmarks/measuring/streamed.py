@@ -16,8 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from webdataset import WebDataset, split_by_node, split_by_worker
 
 from inforeg_lightning.data.loading.dataset import StoreDataset, any_frames
-from inforeg_lightning.data.shards import Shards, ShardSampler
-from inforeg_lightning.data.shards import write_shards
+from inforeg_lightning.data.shards import Shards, ShardSampler, write_shards
 from inforeg_lightning.data.store import Store, StoreWriter
 from measuring.clips import scene
 

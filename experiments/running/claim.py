@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from inforeg_lightning.report.folder import CHECKPOINT_FOLDER, OWN_FILES, RESULT, read_result
 from inforeg_lightning.report.schema import FolderError
 from running.errors import RecipeError
+from running.secrets import public
 
 # Where data lie and how they are shown or fetched does not change what is learnt.
 _WITHOUT_INFLUENCE = (
@@ -37,7 +38,7 @@ _OWN = (*OWN_FILES, CHECKPOINT_FOLDER)
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """Everything in a configuration that has a say in the numbers, as plain data."""
     keys = ("seed", "threads", "data", "model", "trainer", "callbacks")
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    plain: dict[str, Any] = public(OmegaConf.to_container(cfg, resolve=True))
     built = {key: plain[key] for key in keys}
     built["callbacks"] = {
         name: node

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from running.errors import RecipeError
+from running.secrets import public_overrides, public_text
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 _LONGEST = 200  # bytes of a part of a path; file systems take 255
@@ -40,10 +41,10 @@ def place_of(cfg: DictConfig, hydra: Any) -> Place:
         cfg: The composed and checked configuration.
         hydra: Hydra's own.
     """
-    variant = str(hydra.job.override_dirname)
+    variant = public_text(str(hydra.job.override_dirname), hydra.overrides.task)
     parts = [str(cfg.name), str(cfg.callbacks.name), *([variant] if variant else [])]
     folder = Path(cfg.runs, *map(_part, parts), f"seed={cfg.seed}")
-    return Place(folder, tuple(hydra.overrides.task), variant)
+    return Place(folder, public_overrides(hydra.overrides.task), variant)
 
 
 def current_place(cfg: DictConfig) -> Place:

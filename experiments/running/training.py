@@ -30,6 +30,7 @@ from running.errors import RecipeError
 from running.evaluation import evaluate
 from running.health import Health
 from running.progress import EpochLines
+from running.secrets import public
 
 
 def run(
@@ -94,7 +95,7 @@ def _train(
     # Before anything else is written: the logger wants its folder empty.
     logger = instantiate(cfg.logger, save_dir=place.folder)
     logger.experiment  # noqa: B018
-    write_config(place.folder, OmegaConf.to_yaml(cfg, resolve=True))
+    write_config(place.folder, OmegaConf.to_yaml(public(OmegaConf.to_container(cfg, resolve=True))))
     started = time.perf_counter()
     trainer, model, data, methods = _fit(cfg, place, logger, [*watchers, health])
     fitted = time.perf_counter()
