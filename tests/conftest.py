@@ -1,5 +1,9 @@
-import logging
+"""Holds for every test: one thread, seeded generators, a quiet Lightning, a file in one process."""
 
+import logging
+import random
+
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +11,28 @@ import torch
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+def seed_everything():
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (code under test and loaders may draw from it)
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Seed before the fixtures that several tests share are made."""
+    seed_everything()
+
+
+@pytest.fixture(autouse=True)
+def _seeded(_one_thread):
+    """Seed once more, so that a test draws the same whether or not it made those fixtures.
+
+    Loaders draw the seed of each of their iterators from torch's generator; Hypothesis seeds
+    `random` and NumPy by itself for each example, and gives back the state it found.
+    """
+    seed_everything()
 
 
 @pytest.fixture(autouse=True)

@@ -141,8 +141,8 @@ def resumed(run: Callable[..., dict], make: Callable[[], Late], folder: Path, **
 def anchors_of(inforeg: InfoRegCallback) -> dict[str, list[tuple[int, int]]]:
     """Of each anchor, its size on this process and on all."""
     return {
-        modality: [(anchor.to_local().numel(), anchor.numel()) for anchor in anchors.of.values()]
-        for modality, anchors in inforeg._anchors.items()
+        modality: [(anchor.to_local().numel(), anchor.numel()) for anchor in anchors.values()]
+        for modality, anchors in inforeg.method.anchors.items()
     }
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.modules import Late, encoder_paths, make_batches, snapshot
-from helpers.trainers import quiet_trainer
+from helpers.regulated import fit
 from inforeg_lightning.core.window import PaperWindow
 
 EPOCHS = 6
@@ -86,9 +86,7 @@ def plain_loop(
 
 def train(callback: Any, modalities: int, **settings: Any) -> Late:
     """The same training through a Trainer."""
-    module = Late(modalities, make_batches(modalities), **SETTINGS | settings)
-    quiet_trainer(max_epochs=EPOCHS, callbacks=[callback]).fit(module)
-    return module
+    return fit(make_plain(modalities, **settings), callback, max_epochs=EPOCHS)["module"]
 
 
 def make_plain(modalities: int, **settings: Any) -> Late:

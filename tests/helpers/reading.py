@@ -5,10 +5,11 @@ On a CPU nothing waits, so the operations that would make the host wait are coun
 
 import lightning.pytorch as L
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers.modules import give_validation
+from helpers.modules import CLASSES, Late, give_validation
 from helpers.trainers import quiet_trainer
 
 EPOCHS, BATCHES = 3, 4
@@ -76,6 +77,13 @@ class Counter:
                     mode.__exit__(None, None, None)
 
         self.first, self.last = First(), Last()
+
+
+class Deep(Late):
+    """A head that is not linear: it runs once more for each modality."""
+
+    def make_head(self, width):
+        return nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, CLASSES))
 
 
 def reads(module, *callbacks, **settings):

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
 from helpers.modules import CLASSES, Late, snapshot
 from helpers.plain import EPOCHS
-from helpers.trainers import quiet_trainer
 
 
 class StretchInTraining(nn.Module):
@@ -49,13 +47,6 @@ def minimise(
         end_epoch()
         weights.append(snapshot(module))
     return weights
-
-
-def train(module: Late, callback: L.Callback | None, **settings: object) -> Late:
-    """The same training by a Trainer."""
-    callbacks = [] if callback is None else [callback]
-    quiet_trainer(max_epochs=EPOCHS, callbacks=callbacks, **settings).fit(module)
-    return module
 
 
 def largest_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:

@@ -9,15 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.modules import encoder_paths
+from helpers.regulated import always as always
 from helpers.trainers import quiet_trainer
-from inforeg_lightning import InfoRegCallback
-
-
-def always(modalities: int = 2, **settings: Any) -> InfoRegCallback:
-    """A callback whose window is always open."""
-    defaults = {"encoders": encoder_paths(modalities), "head": "head", "window": "always"}
-    return InfoRegCallback(**defaults | settings)
 
 
 def fit(module: Any, callback: Any = None, ckpt_path: Any = None, **settings: Any) -> Any:

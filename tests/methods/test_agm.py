@@ -12,7 +12,8 @@ from helpers.manual import Manual
 from helpers.missing import NAMES, AsNetwork, Deep, InPlace, batches_with
 from helpers.modules import CLASSES, WIDTHS, Late, encoder_paths, make_batches
 from helpers.plain import EPOCHS, SETTINGS
-from helpers.reference import largest_difference, train, true_class
+from helpers.reference import largest_difference, true_class
+from helpers.regulated import fit
 from inforeg_lightning.callbacks import AGMCallback
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
 from inforeg_lightning.methods.agm import mono_modal_outputs
@@ -78,7 +79,7 @@ def test_only_the_modalities_of_a_batch_are_compared(order):
             optimizer.step()
         weights.append({n: p.detach().clone() for n, p in reference.module.named_parameters()})
     callback = agm()
-    module = train(InPlace(batches, **SETTINGS), callback)
+    module = fit(InPlace(batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
     assert_close_weights(module.epoch_weights, weights)
     for epoch, entry in enumerate(callback.history):
         used = reference.used[epoch * len(batches) : (epoch + 1) * len(batches)]
@@ -93,7 +94,9 @@ def test_only_the_modalities_of_a_batch_are_compared(order):
 def test_no_order_of_batches_is_a_trap(kind, order):
     kinds = [KINDS[i] for i in (0, 2, 3, 5)]
     callback = agm()
-    module = train(kind(batches_with([kinds[i] for i in order]), **SETTINGS), callback)
+    module = fit(
+        kind(batches_with([kinds[i] for i in order]), **SETTINGS), callback, max_epochs=EPOCHS
+    )["module"]
     assert all(weight.isfinite().all() for weight in module.epoch_weights[-1].values())
     for entry in callback.history:
         for quantity in ("trace", "score", "coefficient"):
@@ -108,7 +111,12 @@ def test_a_head_that_is_run_gives_what_splitting_it_gives(strangers):
     for kind in (InPlace, AsNetwork):
         callback = AGMCallback(paths, head="head", alpha=0.7)
         batches = batches_with([NAMES, ("audio", "text"), NAMES, ("video", "text")])
-        trained.append((train(kind(batches, **SETTINGS), callback), callback.history))
+        trained.append(
+            (
+                fit(kind(batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"],
+                callback.history,
+            )
+        )
     (split, history), (run, same) = trained
     renamed = [
         {name.replace("head.0.", "head."): weight for name, weight in weights.items()}
@@ -126,10 +134,10 @@ def test_a_head_that_is_run_gives_what_splitting_it_gives(strangers):
 def test_the_shares_and_what_is_left_add_up_to_the_output(kind, modalities):
     """With coefficients of one nothing is changed: nobody's features keep their gradient."""
     batches = batches_with(KINDS if modalities == 3 else [NAMES, NAMES, ("audio", "text")])
-    plain = train(kind(batches, **SETTINGS), None)
-    ours = train(kind(batches, **SETTINGS), agm(modalities, alpha=1e-14))
+    plain = fit(kind(batches, **SETTINGS), None, max_epochs=EPOCHS)["module"]
+    ours = fit(kind(batches, **SETTINGS), agm(modalities, alpha=1e-14), max_epochs=EPOCHS)["module"]
     assert_close_weights(ours.epoch_weights, plain.epoch_weights)
-    strong = train(kind(batches, **SETTINGS), agm(modalities))
+    strong = fit(kind(batches, **SETTINGS), agm(modalities), max_epochs=EPOCHS)["module"]
     assert largest_difference(strong.epoch_weights[-1], plain.epoch_weights[-1]) > 1e-3
 
 
@@ -173,7 +181,7 @@ def test_only_the_samples_that_have_a_modality_are_scored():
         )
     expected = true_class(logits.log_softmax(1), batch["label"])[mask].mean()
     callback = agm(2, present="present")
-    train(module, callback, max_steps=1)
+    fit(module, callback, max_steps=1)
     means = callback.state_dict()["method"]["means"]
     torch.testing.assert_close(means[0], expected)
 
@@ -181,9 +189,9 @@ def test_only_the_samples_that_have_a_modality_are_scored():
 @pytest.mark.filterwarnings("ignore:AGMCallback. the encoder of audio had no gradient")
 def test_a_modality_that_no_sample_has_is_left_alone():
     batches = [b | {"present": {"audio": torch.zeros(8, dtype=torch.bool)}} for b in make_batches()]
-    plain = train(Late(2, batches, **SETTINGS), None)
+    plain = fit(Late(2, batches, **SETTINGS), None, max_epochs=EPOCHS)["module"]
     callback = agm(2, present="present")
-    ours = train(Late(2, batches, **SETTINGS), callback)
+    ours = fit(Late(2, batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
     assert_close_weights(ours.epoch_weights, plain.epoch_weights, atol=1e-12)
     assert all(entry["coefficient"] == {"audio": 1.0, "video": 1.0} for entry in callback.history)
     state = callback.state_dict()["method"]
@@ -211,20 +219,23 @@ def two(x):
 def test_one_class_per_token_is_scored_as_one_per_sample():
     """Each sample stands there twice, so that all means are what they were."""
     batches = make_batches()
-    by_token = train(
-        Tokens(2, batches, **SETTINGS), agm(2, target=lambda batch: two(batch["label"]))
-    )
+    by_token = fit(
+        Tokens(2, batches, **SETTINGS),
+        agm(2, target=lambda batch: two(batch["label"])),
+        max_epochs=EPOCHS,
+    )["module"]
     assert_close_weights(
-        by_token.epoch_weights, train(Late(2, batches, **SETTINGS), agm(2)).epoch_weights
+        by_token.epoch_weights,
+        fit(Late(2, batches, **SETTINGS), agm(2), max_epochs=EPOCHS)["weights"],
     )
 
 
 def test_probabilities_of_the_classes_are_targets_too():
     batches = make_batches()
     soft = [b | {"soft": F.one_hot(b["label"], CLASSES).double()} for b in batches]
-    ours = train(Late(2, soft, **SETTINGS), agm(2, target="soft"))
+    ours = fit(Late(2, soft, **SETTINGS), agm(2, target="soft"), max_epochs=EPOCHS)["module"]
     assert_close_weights(
-        ours.epoch_weights, train(Late(2, batches, **SETTINGS), agm(2)).epoch_weights
+        ours.epoch_weights, fit(Late(2, batches, **SETTINGS), agm(2), max_epochs=EPOCHS)["weights"]
     )
 
 
@@ -237,9 +248,11 @@ def test_an_ignored_target_counts_nowhere():
             batch["marked"] = batch["label"].clone()
             batch["marked"][batch["label"] == 1] = ignored
         callbacks.append(agm(2, target="marked", ignore_index=ignored))
-        modules.append(train(Late(2, batches, **SETTINGS), callbacks[-1]))
+        modules.append(
+            fit(Late(2, batches, **SETTINGS), callbacks[-1], max_epochs=EPOCHS)["module"]
+        )
     assert_close_weights(modules[0].epoch_weights, modules[1].epoch_weights, atol=0)
-    unmarked = train(Late(2, batches, **SETTINGS), agm(2))
+    unmarked = fit(Late(2, batches, **SETTINGS), agm(2), max_epochs=EPOCHS)["module"]
     assert largest_difference(modules[0].epoch_weights[-1], unmarked.epoch_weights[-1]) > 1e-4
 
 
@@ -249,6 +262,8 @@ def test_every_forward_pass_of_a_batch_optimised_by_hand_is_edited():
 
     batches = make_batches()
     doubled = [batch for batch in batches for _ in range(2)]
-    by_hand = train(Twice(modalities=2, batches=batches, **SETTINGS), agm(2))
-    ours = train(Late(2, doubled, **SETTINGS), agm(2))
+    by_hand = fit(Twice(modalities=2, batches=batches, **SETTINGS), agm(2), max_epochs=EPOCHS)[
+        "module"
+    ]
+    ours = fit(Late(2, doubled, **SETTINGS), agm(2), max_epochs=EPOCHS)["module"]
     assert_close_weights(by_hand.epoch_weights, ours.epoch_weights)

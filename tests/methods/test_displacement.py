@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
+from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches
+from helpers.regulated import always, fit
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, Regulator
 from inforeg_lightning.methods import InfoReg
@@ -26,15 +27,6 @@ def make(optimizer):
             return OPTIMIZERS[optimizer](self.parameters())
 
     return Module()
-
-
-def always(**settings):
-    return InfoRegCallback(encoder_paths(), head="head", window="always", **settings)
-
-
-def fit(module, callback, **settings):
-    quiet_trainer(max_epochs=4, callbacks=[callback], **settings).fit(module)
-    return module
 
 
 def counted(parameter):
@@ -84,7 +76,7 @@ def test_a_stronger_pull_keeps_an_encoder_nearer(optimizer):
     found = []
     for beta in (0.0, 1.0, 3.0):
         callback = always(beta=beta)
-        fit(make(optimizer), callback)
+        fit(make(optimizer), callback, max_epochs=4)
         found.append(callback.history[0]["displacement"]["audio"])
     assert 1 > found[0] > found[1] > found[2] > 0
 
@@ -92,7 +84,7 @@ def test_a_stronger_pull_keeps_an_encoder_nearer(optimizer):
 @pytest.mark.parametrize("clip", ["norm", "value"])
 def test_a_clipped_step_is_clipped_without_the_pull_too(clip):
     callback = always()
-    fit(make("sgd"), callback, gradient_clip_val=0.05, gradient_clip_algorithm=clip)
+    fit(make("sgd"), callback, gradient_clip_val=0.05, gradient_clip_algorithm=clip, max_epochs=4)
     for entry in callback.history:
         assert entry["displacement"]["video"] == pytest.approx(
             1.0, abs=1e-6 if clip == "norm" else 0.2
@@ -109,23 +101,23 @@ def test_outside_the_window_and_for_other_optimizers_it_is_unknown():
             return Whole(self.parameters(), lr=0.1)
 
     callback = always()
-    fit(Module(), callback)
+    fit(Module(), callback, max_epochs=4)
     assert all(e["displacement"] == {"audio": None, "video": None} for e in callback.history)
     shut = InfoRegCallback(encoder_paths(), head="head", window=(0, 2))
-    fit(make("sgd"), shut)
+    fit(make("sgd"), shut, max_epochs=4)
     assert [e["displacement"]["audio"] is None for e in shut.history] == [False, False, True, True]
 
 
 def test_measuring_it_leaves_the_training_alone(monkeypatch):
-    measured = snapshot(fit(make("adamw"), always()))
+    measured = fit(make("adamw"), always(), max_epochs=4)["weights"][-1]
     monkeypatch.setattr("inforeg_lightning.methods._free_run.FreeRun.is_possible", lambda *_: False)
-    assert_same_weights(measured, snapshot(fit(make("adamw"), always())))
+    assert_same_weights(measured, fit(make("adamw"), always(), max_epochs=4)["weights"][-1])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_run_that_is_taken_up_inside_a_period_measures_the_same(tmp_path, optimizer):
     whole = always(period=6)
-    fit(make(optimizer), whole)
+    fit(make(optimizer), whole, max_epochs=4)
     first, second = always(period=6), always(period=6)
     module = make(optimizer)
     trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[first])

@@ -5,8 +5,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
+from helpers.regulated import fit
 from helpers.resuming import Inside, Resumable
-from helpers.trainers import quiet_trainer
 from inforeg_lightning.callbacks import GBlendingCallback
 
 EPOCHS = 6
@@ -40,13 +40,6 @@ def gblending(**settings):
     return GBlendingCallback(encoder_paths(), head="head", **{"super_epoch": 2} | settings)
 
 
-def fit(callback, module, ckpt_path=None, **settings):
-    callbacks = [callback, *settings.pop("callbacks", [])]
-    trainer = quiet_trainer(**{"max_epochs": EPOCHS, "callbacks": callbacks} | settings)
-    trainer.fit(module, ckpt_path=ckpt_path)
-    return module
-
-
 def weights_of(callback):
     return [entry["weight"] for entry in callback.history]
 
@@ -60,27 +53,35 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, at_epoch_end):
     whole = gblending()
     end = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=at_epoch_end)
     expected = fit(
-        whole, Resumed(), callbacks=[Inside(tmp_path, every=5), end], enable_checkpointing=True
-    )
+        Resumed(),
+        whole,
+        callbacks=[Inside(tmp_path, every=5), end],
+        enable_checkpointing=True,
+        max_epochs=EPOCHS,
+    )["module"]
     assert len({tuple(weights.values()) for weights in weights_of(whole)}) > 2
     for step in (6, 10, 18, 24):  # six steps an epoch: the weights change after 18
         resumed = gblending()
-        ours = fit(resumed, Resumed(), ckpt_path=tmp_path / f"step={step}.ckpt")
+        ours = fit(Resumed(), resumed, ckpt_path=tmp_path / f"step={step}.ckpt", max_epochs=EPOCHS)[
+            "module"
+        ]
         assert resumed.history == whole.history, step
         assert_same_weights(snapshot(ours), snapshot(expected))
 
 
 def test_the_sanity_check_does_not_count():
     checked, plain = gblending(), gblending()
-    ours = fit(checked, Validated(), num_sanity_val_steps=1)
-    theirs = fit(plain, Validated(), num_sanity_val_steps=0)
+    ours = fit(Validated(), checked, num_sanity_val_steps=1, max_epochs=EPOCHS)["module"]
+    theirs = fit(Validated(), plain, num_sanity_val_steps=0, max_epochs=EPOCHS)["module"]
     assert_same_weights(ours.epoch_weights[-1], theirs.epoch_weights[-1])
     assert checked.history == plain.history
 
 
 def test_epochs_without_validation_put_an_estimate_off():
     callback = gblending()
-    fit(callback, Validated(), check_val_every_n_epoch=3)  # after the third epoch and the sixth
+    fit(
+        Validated(), callback, check_val_every_n_epoch=3, max_epochs=EPOCHS
+    )  # after the third epoch and the sixth
     assert [entry["val_loss"]["fused"] is None for entry in callback.history[:3]] == [1, 1, 0]
     before, *_ = weights_of(callback)
     assert weights_of(callback)[:6] == [before] * 6
@@ -99,13 +100,13 @@ def test_the_layout_of_training_serves_a_validation_that_has_no_graph_to_tell():
             return torch.utils.data.DataLoader(batches, batch_size=None)
 
     callback = gblending()
-    fit(callback, Activated(), max_epochs=1)
+    fit(Activated(), callback, max_epochs=1)
     assert callback.history[0]["val_loss"]["audio"] > 0
 
 
 def test_a_head_with_dropout_is_validated_without():
     callback = gblending()
-    module = fit(callback, Perceptron(), max_epochs=1)
+    module = fit(Perceptron(), callback, max_epochs=1)["module"]
     module.eval()
     with torch.no_grad():
         losses = [
@@ -118,9 +119,9 @@ def test_a_head_with_dropout_is_validated_without():
 
 def test_without_validation_it_is_an_error():
     with pytest.raises(ValueError, match="there is no validation"):
-        fit(gblending(), Late())
+        fit(Late(), gblending(), max_epochs=EPOCHS)
     with pytest.raises(ValueError, match="there is no validation"):
-        fit(gblending(), Validated(), limit_val_batches=0)
+        fit(Validated(), gblending(), limit_val_batches=0, max_epochs=EPOCHS)
 
 
 def test_a_validation_without_the_head_is_an_error():
@@ -129,7 +130,7 @@ def test_a_validation_without_the_head_is_an_error():
             pass
 
     with pytest.raises(ValueError, match="was not called in validation_step"):
-        fit(gblending(), Elsewhere())
+        fit(Elsewhere(), gblending(), max_epochs=EPOCHS)
 
 
 @pytest.mark.parametrize("super_epoch", [0, -1, 1.0, True])

@@ -9,7 +9,7 @@ import torch
 from helpers.comparison import assert_close_weights
 from helpers.modules import encoder_paths
 from helpers.partly import KINDS, Mixing, NotCalled, Partly, partly_batches
-from helpers.trainers import quiet_trainer
+from helpers.regulated import fit
 from inforeg_lightning.callbacks import GBlendingCallback, GreedyCallback, MMParetoCallback
 
 MADE = {
@@ -24,11 +24,6 @@ WHOLE_BATCHES = [kind for kind in KINDS if kind != "mixed"]
 def construct(method, modalities=2, **settings):
     of, usual = MADE[method]
     return of(encoder_paths(modalities), head="head", **usual | settings)
-
-
-def train(callback, module, epochs=3, **settings):
-    quiet_trainer(max_epochs=epochs, callbacks=[callback], **settings).fit(module)
-    return module
 
 
 def numbers_of(history):
@@ -48,7 +43,7 @@ def test_a_mask_says_what_an_encoder_that_is_not_called_says(method):
     for kind, present in ((Partly, "present"), (NotCalled, "present"), (NotCalled, None)):
         module, callback = kind(batches=batches), construct(method, present=present)
         module.val_kinds = WHOLE_BATCHES
-        found.append((train(callback, module).epoch_weights, callback.history))
+        found.append((fit(module, callback, max_epochs=3)["weights"], callback.history))
     (expected, history), *others = found
     for weights, same in others:
         assert_close_weights(weights, expected, atol=1e-12)
@@ -65,7 +60,7 @@ def test_a_mask_says_what_an_encoder_that_is_not_called_says(method):
 )
 def test_in_whatever_order_batches_come_every_number_is_one(method, kind, order):
     callback = construct(method, present="present")
-    module = train(callback, kind(batches=partly_batches(order)), epochs=2)
+    module = fit(kind(batches=partly_batches(order)), callback, max_epochs=2)["module"]
     assert all(torch.isfinite(p).all() for p in module.parameters())
     assert all(value is None or math.isfinite(value) for value in numbers_of(callback.history))
     assert [entry["skipped"] for entry in callback.history] == [0, 0]
@@ -81,7 +76,7 @@ def test_of_three_one_may_never_come(method, kind):
     module = kind(3, partly_batches(("audio", "video", "audio", "video"), 3))
     module.val_kinds = ("audio", "video")
     before = module.text_encoder[0].weight.detach().clone()
-    train(callback, module)
+    fit(module, callback, max_epochs=3)
     assert torch.equal(module.text_encoder[0].weight, before)
     for entry in callback.history:
         assert entry["score"]["text"] is None
@@ -95,7 +90,9 @@ def test_of_three_one_may_never_come(method, kind):
 def test_micro_batches_may_differ_in_what_they_have(method):
     callback = construct(method, present="present")
     batches = partly_batches(("audio", "video", "video", "mixed"))
-    module = train(callback, NotCalled(batches=batches), accumulate_grad_batches=2)
+    module = fit(NotCalled(batches=batches), callback, accumulate_grad_batches=2, max_epochs=3)[
+        "module"
+    ]
     assert all(torch.isfinite(p).all() for p in module.parameters())
     assert all(value is None or math.isfinite(value) for value in numbers_of(callback.history))
     assert all(entry["score"][name] < 0 for entry in callback.history for name in module.names)

@@ -6,7 +6,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.checkpoint import checkpoint
 
 from helpers.comparison import assert_close_weights
-from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches
+from helpers.modules import Late, assert_same_weights, encoder_paths
 from helpers.trainers import quiet_trainer
 from helpers.unimodal_losses import WithUnimodalLosses
 from inforeg_lightning.callbacks import MMParetoCallback
@@ -36,17 +36,6 @@ class Single(Late):
         ]
 
 
-class ByHand(Late):
-    automatic_optimization = False
-
-    def training_step(self, batch, batch_idx):
-        optimizer = self.optimizers()
-        loss = super().training_step(batch, batch_idx)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-
-
 class Checkpointed(Late):
     reentrant = False
 
@@ -67,21 +56,6 @@ class Scaled(MixedPrecision):
     def __init__(self):
         super().__init__("bf16-mixed", "cpu")
         self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
-
-
-def test_optimised_by_hand():
-    for ours, theirs in zip(train(ByHand()), train(Late()), strict=True):
-        assert_same_weights(ours, theirs)
-
-
-def test_micro_batches_are_one_large_batch():
-    halves = [
-        {k: v[part] for k, v in batch.items()}
-        for batch in make_batches()
-        for part in (slice(0, 4), slice(4, 8))
-    ]
-    ours = train(Late(batches=halves), accumulate_grad_batches=2)
-    assert_close_weights(ours, train(Late()), atol=1e-12)
 
 
 def test_the_loss_scale_of_fp16_cancels():
@@ -151,11 +125,6 @@ def test_unimodal_losses_on_both_sides_or_on_none_are_refused():
 def test_gamma_is_positive(gamma):
     with pytest.raises(ValueError, match="`gamma` must be above 0"):
         mmpareto(gamma=gamma)
-
-
-def test_it_needs_a_head():
-    with pytest.raises(ValueError, match="needs `head`"):
-        MMParetoCallback(encoder_paths())
 
 
 def test_the_flag_is_a_bool():

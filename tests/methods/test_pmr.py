@@ -14,7 +14,8 @@ from helpers.manual import Manual
 from helpers.missing import NAMES, Deep, InPlace, batches_with
 from helpers.modules import CLASSES, Late, assert_same_weights, encoder_paths, make_batches
 from helpers.plain import EPOCHS, SETTINGS
-from helpers.reference import largest_difference, train, true_class
+from helpers.reference import largest_difference, true_class
+from helpers.regulated import fit
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.callbacks import PMRCallback
 
@@ -103,7 +104,7 @@ def test_only_the_modalities_of_a_batch_are_pulled_and_compared(kind, order):
     reference = Reference(kind(batches, **SETTINGS))
     weights = reference.train()
     callback = pmr()
-    module = train(kind(batches, **SETTINGS), callback)
+    module = fit(kind(batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
     assert_close_weights(module.epoch_weights, weights)
     for epoch, entry in enumerate(callback.history):
         losses = reference.losses[epoch * len(batches) : (epoch + 1) * len(batches)]
@@ -117,7 +118,7 @@ def test_only_the_modalities_of_a_batch_are_pulled_and_compared(kind, order):
 def test_a_micro_batch_without_a_modality_does_not_take_its_loss_away():
     batches = batches_with([NAMES, ("audio", "video")] * 2)
     callback = pmr()
-    train(InPlace(batches, **SETTINGS), callback, accumulate_grad_batches=2)
+    fit(InPlace(batches, **SETTINGS), callback, accumulate_grad_batches=2, max_epochs=EPOCHS)
     losses = [entry["prototype_loss"]["text"] for entry in callback.history]
     assert [loss is None for loss in losses] == [True] + [False] * (EPOCHS - 1)
 
@@ -135,9 +136,11 @@ def marked(**settings):
 
 def test_only_the_samples_that_have_a_modality_count():
     weights = Reference(Late(2, marked(), **SETTINGS)).train()
-    module = train(Late(2, marked(), **SETTINGS), pmr(2, present="present"))
+    module = fit(Late(2, marked(), **SETTINGS), pmr(2, present="present"), max_epochs=EPOCHS)[
+        "module"
+    ]
     assert_close_weights(module.epoch_weights, weights)
-    unmarked = train(Late(2, marked(), **SETTINGS), pmr(2))
+    unmarked = fit(Late(2, marked(), **SETTINGS), pmr(2), max_epochs=EPOCHS)["module"]
     assert largest_difference(unmarked.epoch_weights[-1], weights[-1]) > 1e-3
 
 
@@ -147,7 +150,7 @@ def test_no_order_or_size_of_batches_is_a_trap(order, size):
     kinds = [KINDS[i] for i in (0, 2, 3, 5)]
     batches = batches_with([kinds[i] for i in order], size=size)
     callback = pmr(momentum=0.0)
-    module = train(InPlace(batches, **SETTINGS), callback)
+    module = fit(InPlace(batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
     assert all(weight.isfinite().all() for weight in module.epoch_weights[-1].values())
     for entry in callback.history:
         for quantity in ("trace", "score", "coefficient"):
@@ -162,7 +165,7 @@ def test_a_modality_that_comes_in_a_later_epoch_is_pulled_from_the_next_on():
 
     callback = pmr()
     with pytest.warns(UserWarning, match="text had no gradient"):
-        train(Later([], **SETTINGS), callback, reload_dataloaders_every_n_epochs=1)
+        fit(Later([], **SETTINGS), callback, reload_dataloaders_every_n_epochs=1, max_epochs=EPOCHS)
     losses = [entry["prototype_loss"]["text"] for entry in callback.history]
     assert [loss is None for loss in losses] == [True] * 3 + [False] * 3
 
@@ -176,7 +179,7 @@ def test_training_goes_on_inside_an_epoch_as_it_would_have(tmp_path):
     def module():
         return Resumable(2, marked(), **SETTINGS)
 
-    whole = train(module(), pmr(2, present="present"))
+    whole = fit(module(), pmr(2, present="present"), max_epochs=EPOCHS)["module"]
 
     class Saves(L.Callback):
         """In the middle of the third epoch."""
@@ -201,7 +204,9 @@ def test_an_ignored_class_is_as_one_that_is_no_class():
             batch["marked"] = batch["label"].clone()
             batch["marked"][batch["label"] == 1] = ignored
         callbacks.append(pmr(2, target="marked", ignore_index=ignored))
-        modules.append(train(Late(2, batches, **SETTINGS), callbacks[-1]))
+        modules.append(
+            fit(Late(2, batches, **SETTINGS), callbacks[-1], max_epochs=EPOCHS)["module"]
+        )
         known = callbacks[-1].state_dict()["method"]["known"]["audio"]
         assert known.tolist() == [True, False, True]
     assert_close_weights(modules[0].epoch_weights, modules[1].epoch_weights, atol=0)
@@ -209,9 +214,10 @@ def test_an_ignored_class_is_as_one_that_is_no_class():
 
 def test_a_column_of_class_indices_is_understood():
     batches = [b | {"column": b["label"][:, None]} for b in make_batches()]
-    column = train(Late(2, batches, **SETTINGS), pmr(2, target="column"))
+    column = fit(Late(2, batches, **SETTINGS), pmr(2, target="column"), max_epochs=EPOCHS)["module"]
     assert_close_weights(
-        column.epoch_weights, train(Late(2, batches, **SETTINGS), pmr(2)).epoch_weights
+        column.epoch_weights,
+        fit(Late(2, batches, **SETTINGS), pmr(2), max_epochs=EPOCHS)["weights"],
     )
 
 
@@ -228,14 +234,18 @@ def test_a_target_without_prototypes_is_one_clear_error(target):
     with pytest.raises(
         ValueError, match=r"PMRCallback needs class indices \(B,\).*`target=` leads"
     ):
-        train(Late(2, make_batches(), **SETTINGS), pmr(2, target=target))
+        fit(Late(2, make_batches(), **SETTINGS), pmr(2, target=target), max_epochs=EPOCHS)
 
 
 def test_a_target_that_is_no_class_is_named():
     with pytest.raises(
         ValueError, match=r"`target=` leads to .* holds \d, but there are logits of 3"
     ):
-        train(Late(2, make_batches(), **SETTINGS), pmr(2, target=lambda b: b["label"] + 7))
+        fit(
+            Late(2, make_batches(), **SETTINGS),
+            pmr(2, target=lambda b: b["label"] + 7),
+            max_epochs=EPOCHS,
+        )
 
 
 def test_every_forward_pass_of_a_batch_optimised_by_hand_has_the_terms():
@@ -244,6 +254,8 @@ def test_every_forward_pass_of_a_batch_optimised_by_hand_has_the_terms():
 
     batches = make_batches()
     doubled = [batch for batch in batches for _ in range(2)]
-    by_hand = train(Twice(modalities=2, batches=batches, **SETTINGS), pmr(2))
-    ours = train(Late(2, doubled, **SETTINGS), pmr(2))
+    by_hand = fit(Twice(modalities=2, batches=batches, **SETTINGS), pmr(2), max_epochs=EPOCHS)[
+        "module"
+    ]
+    ours = fit(Late(2, doubled, **SETTINGS), pmr(2), max_epochs=EPOCHS)["module"]
     assert_close_weights(by_hand.epoch_weights, ours.epoch_weights)

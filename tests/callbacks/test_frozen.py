@@ -80,22 +80,3 @@ def test_the_order_of_the_callbacks_does_not_matter(unfrozen):
     assert other.history == callback.history
     for mine, reference in zip(module.epoch_weights, theirs.epoch_weights, strict=True):
         assert_same_weights(mine, reference)
-
-
-class UnfreezesItself(Late):
-    """All is in the optimiser from the start; the module itself thaws it."""
-
-    def on_train_start(self) -> None:
-        self.audio_encoder.requires_grad_(False)
-
-    def on_train_epoch_start(self) -> None:
-        if self.current_epoch == UNFROZEN_AT:
-            self.audio_encoder.requires_grad_(True)
-
-
-def test_a_module_may_freeze_and_unfreeze_by_itself():
-    callback = inforeg(window="always")
-    fit(UnfreezesItself(), callback)
-    traces = [entry["trace"]["audio"] for entry in callback.history]
-    assert traces[:UNFROZEN_AT] == [0.0] * UNFROZEN_AT
-    assert min(traces[UNFROZEN_AT:]) > 0.0

@@ -2,19 +2,11 @@
 
 import pytest
 import torch
-from torch import nn
 
 from helpers.methods import every_method
-from helpers.modules import CLASSES, Late, make_batches
+from helpers.modules import Late, make_batches
 from helpers.precision import in_single
-from helpers.reading import NOTHING, reads
-
-
-class Deep(Late):
-    """A head that is not linear: it runs once more for each modality."""
-
-    def make_head(self, width):
-        return nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, CLASSES))
+from helpers.reading import NOTHING, Deep, reads
 
 
 @every_method
@@ -25,7 +17,15 @@ def test_a_step_reads_nothing(method, make, window):
 
 
 @every_method
-@pytest.mark.parametrize("settings", [{"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"accumulate_grad_batches": 2},
+        {"precision": "bf16-mixed"},
+        {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
+    ],
+    ids=str,
+)
 def test_other_trainers(method, settings):
     def make():
         return Late(3, in_single(make_batches(3))).float()

@@ -1,5 +1,7 @@
 """A resumed run is the uninterrupted one, to the bit, with every method."""
 
+import copy
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -56,9 +58,11 @@ def test_a_checkpoint_of_another_method_is_warned_of(tmp_path, method):
     other = next(m for m in METHODS if m.of is not method.of)
     saved(tmp_path, other(), epochs=1)
     callback = method()
-    with pytest.warns(UserWarning, match=f"{method.of.__name__} found no state of its own"):
+    with pytest.warns(
+        UserWarning, match=f"{method.of.__name__}: found no state of its own .* step 6"
+    ):
         fit(Resumable(), callback, ckpt_path=tmp_path / "step=6.ckpt", max_epochs=2)
-    assert [entry["epoch"] for entry in callback.history] == [1]
+    assert [(entry["period"], entry["epoch"]) for entry in callback.history] == [(0, 1)]
 
 
 @every_method
@@ -70,8 +74,11 @@ def test_testing_a_checkpoint_leaves_the_history(tmp_path, method):
         test_dataloader = Late.train_dataloader
 
     callback, module = method(), Tested()
-    trainer = fit(module, callback, max_epochs=2)["trainer"]
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    before = [dict(entry) for entry in callback.history]
-    trainer.test(module, ckpt_path=tmp_path / "a.ckpt", verbose=False, weights_only=True)
+    trainer = fit(module, callback, max_epochs=1)["trainer"]
+    trainer.save_checkpoint(tmp_path / "early.ckpt")
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(module)
+    before = copy.deepcopy(callback.history)
+    assert len(before) == 2
+    trainer.test(module, ckpt_path=tmp_path / "early.ckpt", verbose=False, weights_only=True)
     assert callback.history == before

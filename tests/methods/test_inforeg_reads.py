@@ -1,16 +1,15 @@
 """Inside a step nothing makes the host wait for the device: no value is read, none is copied there.
 
-``helpers/reading.py`` counts; ``methods/test_reads.py`` asks it of every method.
+``helpers/reading.py`` counts; ``test_reads.py`` asks it of every method.
 """
 
 import lightning.pytorch as L
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from helpers.modules import CLASSES, Late, encoder_paths, make_batches
-from helpers.reading import BATCHES, EPOCHS, NOTHING, reads
+from helpers.modules import CLASSES, Late, encoder_paths
+from helpers.reading import BATCHES, EPOCHS, NOTHING, Deep, reads
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.core.scores import linear_unimodal_logits
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
@@ -22,13 +21,6 @@ class Reporting(Late):
         logits = linear_unimodal_logits(self.head.weight, self.head.bias, features)
         report_unimodal(self, logits, batch["label"])
         return F.cross_entropy(sum(logits.values()), batch["label"])
-
-
-class Deep(Late):
-    """A head that is not linear: it runs once more for each modality."""
-
-    def make_head(self, width):
-        return nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, CLASSES))
 
 
 def paper(window="always", head="head", **settings):
@@ -93,25 +85,6 @@ def test_the_published_variant(make, head):
     callback = official(head)
     assert reads(make(3), callback) == NOTHING
     assert callback.history[0]["in_window"]["audio"]
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"accumulate_grad_batches": 2},
-        {"precision": "bf16-mixed"},
-        {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
-    ],
-)
-def test_other_trainers(settings):
-    def make():
-        return Late(3).float()
-
-    batches = [{k: v.float() if v.is_floating_point() else v for k, v in b.items()}
-               for b in make_batches(3)]  # fmt: skip
-    without, with_callback = make(), make()
-    without.batches = with_callback.batches = batches
-    assert reads(with_callback, paper(), **settings) == reads(without, **settings)
 
 
 def test_an_optimiser_that_reads_by_itself_is_not_read_more():

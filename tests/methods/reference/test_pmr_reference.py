@@ -8,14 +8,13 @@ from helpers.comparison import assert_close_weights
 from helpers.modules import (
     CLASSES,
     Late,
-    assert_same_weights,
     encoder_paths,
     make_batches,
     snapshot,
 )
 from helpers.plain import EPOCHS, SETTINGS
-from helpers.reference import Nonlinear, largest_difference, minimise, train, true_class
-from helpers.trainers import quiet_trainer
+from helpers.reference import Nonlinear, largest_difference, minimise, true_class
+from helpers.regulated import fit
 from inforeg_lightning.callbacks import PMRCallback
 
 
@@ -95,7 +94,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_paper(kind, modalities, sett
         window=lambda traces: {m: len(traces[m]) in WINDOW[m] for m in traces},
         **settings,
     )
-    module = train(kind(modalities, batches, **SETTINGS), callback)
+    module = fit(kind(modalities, batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
 
     assert_close_weights(module.epoch_weights, theirs)
     for epoch, entry in enumerate(callback.history):
@@ -112,7 +111,7 @@ def test_the_prototype_loss_of_the_history_is_its_mean():
     reference = Reference(Late(2, batches, **SETTINGS), WINDOW)
     minimise(reference.module, reference.loss, end_epoch=reference.end_epoch)
     callback = PMRCallback(encoder_paths(), head="head", window=(0, 2))
-    train(Late(2, batches, **SETTINGS), callback)
+    fit(Late(2, batches, **SETTINGS), callback, max_epochs=EPOCHS)
     ((name, _, loss),) = reference.coefficients[1]
     assert callback.history[1]["prototype_loss"][name] == pytest.approx(loss)
 
@@ -144,46 +143,18 @@ def test_a_class_that_first_comes_later_has_no_prototype_until_it_was_seen():
             optimizer.step()
         reference.end_epoch()
     callback = PMRCallback(encoder_paths(), head="head")
-    train(module, callback, reload_dataloaders_every_n_epochs=1)
+    fit(module, callback, reload_dataloaders_every_n_epochs=1, max_epochs=EPOCHS)
     theirs = snapshot(reference.module)
     assert largest_difference(module.epoch_weights[-1], theirs) < 1e-10
 
 
 def test_the_comparison_can_fail():
     batches = make_batches()
-    ours = train(Late(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"))
-    plain = train(Late(2, batches, **SETTINGS), None)
+    ours = fit(
+        Late(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"), max_epochs=EPOCHS
+    )["module"]
+    plain = fit(Late(2, batches, **SETTINGS), None, max_epochs=EPOCHS)["module"]
     assert largest_difference(ours.epoch_weights[-1], plain.epoch_weights[-1]) > 1e-3
-
-
-@pytest.mark.filterwarnings("ignore:PMRCallback. no period of this training can be regulated")
-@pytest.mark.parametrize("window", ["never", (EPOCHS, None), (0, 1)])
-def test_with_the_window_shut_training_is_bit_identical_to_training_without(window):
-    batches = make_batches()
-    plain = train(Late(2, batches, **SETTINGS), None)
-    callback = PMRCallback(encoder_paths(), head="head", window=window)
-    measured = train(Late(2, batches, **SETTINGS), callback)
-    for ours, theirs in zip(measured.epoch_weights, plain.epoch_weights, strict=True):
-        assert_same_weights(ours, theirs)
-
-
-def test_training_goes_on_after_a_resume_as_it_would_have(tmp_path):
-    batches = make_batches()
-    whole = train(Late(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"))
-    first = quiet_trainer(max_epochs=3, callbacks=[PMRCallback(encoder_paths(), head="head")])
-    first.fit(Late(2, batches, **SETTINGS))
-    first.save_checkpoint(tmp_path / "half.ckpt")
-    module = Late(2, batches, **SETTINGS)
-    second = quiet_trainer(max_epochs=EPOCHS, callbacks=[PMRCallback(encoder_paths(), head="head")])
-    second.fit(module, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert_same_weights(module.epoch_weights[-1], whole.epoch_weights[-1])
-
-
-def test_a_second_training_starts_afresh():
-    callback = PMRCallback(encoder_paths(), head="head")
-    batches = make_batches()
-    first, second = (train(Late(2, batches, **SETTINGS), callback) for _ in range(2))
-    assert_same_weights(first.epoch_weights[-1], second.epoch_weights[-1])
 
 
 def test_features_whose_width_changes_are_refused():
@@ -207,7 +178,11 @@ def test_features_whose_width_changes_are_refused():
             return self.head(torch.cat([*self.features(batch).values()], dim=-1))
 
     with pytest.raises(ValueError, match="PMRCallback had 3 classes and features of audio 10 wide"):
-        train(Joined(2, batches, **SETTINGS), PMRCallback(encoder_paths(), head="head"))
+        fit(
+            Joined(2, batches, **SETTINGS),
+            PMRCallback(encoder_paths(), head="head"),
+            max_epochs=EPOCHS,
+        )
 
 
 @pytest.mark.parametrize(

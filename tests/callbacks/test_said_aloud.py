@@ -1,25 +1,14 @@
 """What would silently go wrong, and is warned of or refused instead."""
 
-import copy
-import io
-
 import pytest
 import torch
 from torch import nn
 
 from helpers.modules import Late, encoder_paths
+from helpers.regulated import always, fit
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.core.scores import linear_unimodal_logits
-
-
-def always(**settings):
-    return InfoRegCallback(encoder_paths(), head="head", window="always", **settings)
-
-
-def fit(module, callback, **settings):
-    quiet_trainer(callbacks=[callback], **{"max_epochs": 2} | settings).fit(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -34,7 +23,7 @@ def test_steps_without_the_head_are_skipped_and_counted(make):
 
     callback = make()
     with pytest.warns(UserWarning, match="2 of 4 steps of period 0 had .* no unimodal logits"):
-        fit(Alternating(), callback)
+        fit(Alternating(), callback, max_epochs=2)
     assert [entry["skipped"] for entry in callback.history] == [2, 2]
     assert callback.history[0]["alpha"]["audio"] > 0.9
 
@@ -53,7 +42,7 @@ def test_an_encoder_that_is_not_used_is_warned_of():
 
     callback = InfoRegCallback(encoder_paths() | {"audio": "old_encoder"}, window="always")
     with pytest.warns(UserWarning, match="the encoder of audio had no gradient in any step"):
-        fit(Unused(), callback)
+        fit(Unused(), callback, max_epochs=2)
 
 
 def test_steps_that_lightning_does_not_see_are_warned_of():
@@ -67,39 +56,7 @@ def test_steps_that_lightning_does_not_see_are_warned_of():
             optimizer.step()
 
     with pytest.warns(UserWarning, match="no optimiser step was seen in period 0"):
-        fit(Manual(), always())
-
-
-def test_a_module_is_copied_and_pickled_without_the_probe():
-    class Keeping(Late):
-        def on_train_epoch_end(self):
-            self.copied = copy.deepcopy(self.head)
-            torch.save(self.head, io.BytesIO())
-
-    module, callback = Keeping(), always()
-    fit(module, callback)
-    (hook,) = module.copied._forward_pre_hooks.values()
-    assert hook.probe is None
-    module.copied(torch.zeros(1, 9, dtype=torch.float64))
-
-
-def test_testing_a_checkpoint_leaves_the_history_alone(tmp_path):
-    class Tested(Late):
-        def test_step(self, batch, batch_idx):
-            self(batch)
-
-        test_dataloader = Late.train_dataloader
-
-    callback, module = always(), Tested()
-    trainer = quiet_trainer(callbacks=[callback], max_epochs=1)
-    trainer.fit(module)
-    trainer.save_checkpoint(tmp_path / "early.ckpt")
-    trainer.fit_loop.max_epochs = 3
-    trainer.fit(module)
-    before = copy.deepcopy(callback.history)
-    assert len(before) == 3
-    trainer.test(module, ckpt_path=tmp_path / "early.ckpt", verbose=False, weights_only=True)
-    assert callback.history == before
+        fit(Manual(), always(), max_epochs=2)
 
 
 def test_a_checkpoint_of_the_other_variant_is_refused(tmp_path):
@@ -122,7 +79,7 @@ def test_the_pull_is_defined_for_plain_descent_only():
             return torch.optim.RMSprop(self.parameters(), lr=1e-4, momentum=0.9)
 
     callback = always()
-    fit(Other(), callback)
+    fit(Other(), callback, max_epochs=2)
     assert callback.history[-1]["pull"] == {"audio": None, "video": None}
 
 
@@ -132,14 +89,14 @@ def test_what_cannot_be_regulated_is_refused_by_name():
             return torch.optim.SGD(self.parameters(), lr=0.1, maximize=True)
 
     with pytest.raises(ValueError, match=r"SGD\(maximize=True\) would push an encoder away"):
-        fit(Ascending(), always())
+        fit(Ascending(), always(), max_epochs=2)
 
     class Sparse(Late):
         def make_encoder(self, inputs, width):
             return nn.EmbeddingBag(10, width, sparse=True)
 
     with pytest.raises(ValueError, match="sparse=True, whose gradient can be neither"):
-        fit(Sparse(), always())
+        fit(Sparse(), always(), max_epochs=2)
 
 
 def test_misuse_of_reporting():
@@ -153,7 +110,7 @@ def test_misuse_of_reporting():
     with pytest.raises(
         ValueError, match="unimodal logits are reported, but `head='head'` is given"
     ):
-        fit(Both(), always())
+        fit(Both(), always(), max_epochs=2)
     with pytest.raises(TypeError, match="`module` must be the model"):
         report_unimodal("model", {}, torch.zeros(1))
     with pytest.raises(TypeError, match="`audio` must be a tensor, but is a list"):

@@ -7,16 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from helpers.comparison import assert_close_weights
-from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches
+from helpers.modules import Late, encoder_paths, make_batches
 from helpers.plain import EPOCHS, SETTINGS, unimodal_logits
 from helpers.reference import (
     Nonlinear,
     largest_difference,
     minimise,
-    train,
     true_class,
 )
-from helpers.trainers import quiet_trainer
+from helpers.regulated import fit
 from inforeg_lightning.callbacks import AGMCallback
 
 
@@ -93,7 +92,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_formulas(kind, modalities, a
         alpha=alpha,
         window=lambda traces: {m: len(traces[m]) in window[m] for m in traces},
     )
-    module = train(kind(modalities, batches, **SETTINGS), callback)
+    module = fit(kind(modalities, batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
 
     assert_close_weights(module.epoch_weights, theirs)
     for epoch, entry in enumerate(callback.history):
@@ -114,34 +113,19 @@ def test_probabilities_below_1e_8_count_as_1e_8():
     p = true_class(logits["audio"].softmax(1), batches[0]["label"])
     assert 0 < p.min() < 1e-8 < p.max()
     theirs = minimise(reference.module, reference.loss)
-    ours = train(modules[1], AGMCallback(encoder_paths(), head="head", alpha=0.3))
+    ours = fit(modules[1], AGMCallback(encoder_paths(), head="head", alpha=0.3), max_epochs=EPOCHS)[
+        "module"
+    ]
     assert_close_weights(ours.epoch_weights, theirs)
-
-
-def test_a_second_training_starts_afresh():
-    callback = AGMCallback(encoder_paths(), head="head")
-    batches = make_batches()
-    first, second = (train(Late(2, batches, **SETTINGS), callback) for _ in range(2))
-    assert_same_weights(first.epoch_weights[-1], second.epoch_weights[-1])
 
 
 def test_the_comparison_can_fail():
     batches = make_batches()
-    ours = train(Late(2, batches, **SETTINGS), AGMCallback(encoder_paths(), head="head"))
-    plain = train(Late(2, batches, **SETTINGS), None)
+    ours = fit(
+        Late(2, batches, **SETTINGS), AGMCallback(encoder_paths(), head="head"), max_epochs=EPOCHS
+    )["module"]
+    plain = fit(Late(2, batches, **SETTINGS), None, max_epochs=EPOCHS)["module"]
     assert largest_difference(ours.epoch_weights[-1], plain.epoch_weights[-1]) > 1e-3
-
-
-@pytest.mark.filterwarnings("ignore:AGMCallback. no period of this training can be regulated")
-@pytest.mark.parametrize("kind", [Late, Nonlinear])
-@pytest.mark.parametrize("window", ["never", (EPOCHS, None)])
-def test_with_the_window_shut_training_is_bit_identical_to_training_without(kind, window):
-    batches = make_batches()
-    plain = train(kind(2, batches, **SETTINGS), None)
-    callback = AGMCallback(encoder_paths(), head="head", window=window)
-    measured = train(kind(2, batches, **SETTINGS), callback)
-    for ours, theirs in zip(measured.epoch_weights, plain.epoch_weights, strict=True):
-        assert_same_weights(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", [Late, Nonlinear])
@@ -154,7 +138,7 @@ def test_the_first_loss_is_that_of_training_without_to_the_bit(kind):
             return losses[-1]
 
     for callback in (None, AGMCallback(encoder_paths(), head="head")):
-        train(Remembers(2, make_batches(batches=1), **SETTINGS), callback)
+        fit(Remembers(2, make_batches(batches=1), **SETTINGS), callback, max_epochs=EPOCHS)
     assert torch.equal(losses[0], losses[EPOCHS])
     assert not torch.equal(losses[1], losses[EPOCHS + 1])
 
@@ -176,7 +160,7 @@ def test_a_batch_that_is_not_finite_stays_out_of_the_running_means():
     trained = []
     for given in ([batches[0], bad, batches[2]], without):
         callback = AGMCallback(encoder_paths(), head="head")
-        module = train(Guarded(2, given, **sgd), callback)
+        module = fit(Guarded(2, given, **sgd), callback, max_epochs=EPOCHS)["module"]
         trained.append((module.epoch_weights[0], callback.state_dict()["method"]))
     (ours, state), (theirs, expected) = trained
     assert largest_difference(ours, theirs) < 1e-12
@@ -184,25 +168,7 @@ def test_a_batch_that_is_not_finite_stays_out_of_the_running_means():
     torch.testing.assert_close(state["means"], expected["means"], rtol=0, atol=1e-12)
 
 
-def test_training_goes_on_after_a_resume_as_it_would_have(tmp_path):
-    batches = make_batches()
-    whole = train(Late(2, batches, **SETTINGS), AGMCallback(encoder_paths(), head="head"))
-
-    first = quiet_trainer(max_epochs=3, callbacks=[AGMCallback(encoder_paths(), head="head")])
-    first.fit(Late(2, batches, **SETTINGS))
-    first.save_checkpoint(tmp_path / "half.ckpt")
-    module = Late(2, batches, **SETTINGS)
-    second = quiet_trainer(max_epochs=EPOCHS, callbacks=[AGMCallback(encoder_paths(), head="head")])
-    second.fit(module, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    assert_same_weights(module.epoch_weights[-1], whole.epoch_weights[-1])
-
-
 @pytest.mark.parametrize("alpha", [0, -1.0, 8.1, float("nan"), float("inf")])
 def test_an_alpha_out_of_range_is_refused(alpha):
     with pytest.raises(ValueError, match=r"`alpha` must be above 0 to 8"):
         AGMCallback(encoder_paths(), head="head", alpha=alpha)
-
-
-def test_without_a_head_it_is_refused():
-    with pytest.raises(ValueError, match="AGMCallback needs `head`"):
-        AGMCallback(encoder_paths())

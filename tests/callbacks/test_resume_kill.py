@@ -40,7 +40,7 @@ def points(number: int, seed: int) -> list[str]:
 
 
 def kill_and_resume(folder: Path, children: list[str]) -> None:
-    paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, HERE / "killed.py", folder, *children],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},

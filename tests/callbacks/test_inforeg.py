@@ -18,18 +18,10 @@ from helpers.modules import (
     make_batches,
     snapshot,
 )
+from helpers.regulated import always, fit
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.core.scores import linear_unimodal_logits
-
-
-def fit(module, callback, **settings):
-    quiet_trainer(callbacks=[callback], **{"max_epochs": 3} | settings).fit(module)
-    return module
-
-
-def always(**settings):
-    return InfoRegCallback(encoder_paths(), head="head", window="always", **settings)
 
 
 class Reporting(Late):
@@ -64,7 +56,10 @@ class Gated(Late):
 
 def test_reported_logits_train_as_found_ones_do():
     found, reported = always(), InfoRegCallback(encoder_paths(), window="always")
-    first, second = fit(Late(), found), fit(Reporting(), reported)
+    first, second = (
+        fit(Late(), found, max_epochs=3)["module"],
+        fit(Reporting(), reported, max_epochs=3)["module"],
+    )
     for name, weight in snapshot(first).items():
         torch.testing.assert_close(snapshot(second)[name], weight, rtol=0, atol=1e-10)
     assert reported.history[-1]["gap"] == pytest.approx(found.history[-1]["gap"])
@@ -127,7 +122,7 @@ def test_features_are_found_in_whatever_order_they_are_concatenated(order):
 
 def test_history_is_plain_and_says_what_was_done():
     callback = always()
-    module = fit(Late(), callback)
+    module = fit(Late(), callback, max_epochs=3)["module"]
     assert json.loads(json.dumps(callback.history)) == callback.history
     assert [entry["epoch"] for entry in callback.history] == [0, 1, 2]
     assert [entry["period"] for entry in callback.history] == [0, 1, 2]
@@ -153,7 +148,7 @@ def test_the_pull_is_not_defined_for_adam():
             return torch.optim.Adam(self.parameters(), lr=1e-3)
 
     callback = always()
-    fit(Adam(), callback)
+    fit(Adam(), callback, max_epochs=3)
     assert callback.history[-1]["pull"]["audio"] is None
     assert callback.history[-1]["penalty"]["audio"] > 0
 
@@ -186,7 +181,10 @@ def test_periods_of_steps_cut_across_epochs(tmp_path):
 
 def test_a_period_of_an_epochs_steps_is_an_epoch():
     by_epoch, by_steps = always(), always(period=4)
-    first, second = fit(Late(), by_epoch), fit(Late(), by_steps)
+    first, second = (
+        fit(Late(), by_epoch, max_epochs=3)["module"],
+        fit(Late(), by_steps, max_epochs=3)["module"],
+    )
     assert_same_weights(snapshot(first), snapshot(second))
     assert by_epoch.history == by_steps.history
 
@@ -201,7 +199,10 @@ def test_iterable_data_of_unknown_length():
             return torch.utils.data.DataLoader(Stream(), batch_size=None)
 
     callback, expected = always(period=2), always(period=2)
-    first, second = fit(Streaming(), callback, max_epochs=1), fit(Late(), expected, max_epochs=1)
+    first, second = (
+        fit(Streaming(), callback, max_epochs=1)["module"],
+        fit(Late(), expected, max_epochs=1)["module"],
+    )
     assert_same_weights(snapshot(first), snapshot(second))
     assert callback.history == expected.history
     assert len(callback.history) == 2
@@ -209,7 +210,7 @@ def test_iterable_data_of_unknown_length():
 
 def test_the_window_range_counts_epochs():
     callback = InfoRegCallback(encoder_paths(), head="head", window=(1, 2))
-    fit(Late(), callback)
+    fit(Late(), callback, max_epochs=3)
     assert [e["in_window"]["audio"] for e in callback.history] == [False, True, False]
     assert [e["alpha"]["audio"] > 0 for e in callback.history] == [False, True, False]
 
@@ -226,7 +227,10 @@ def test_several_paths_make_one_encoder():
     paths = {n: (f"{n}_encoder.stem", f"{n}_encoder.top") for n in ("audio", "video")}
     callback = InfoRegCallback(paths, head="head", window="always")
     expected = always()
-    first, second = fit(Split(), callback), fit(Late(), expected)
+    first, second = (
+        fit(Split(), callback, max_epochs=3)["module"],
+        fit(Late(), expected, max_epochs=3)["module"],
+    )
     assert callback.history == expected.history
     for ours, theirs in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -250,8 +254,8 @@ def test_the_target_stands_where_the_user_says(target, pack):
     batch_of = make_batches()
     packed = [pack({k: v for k, v in b.items() if k != "label"}, b["label"]) for b in batch_of]
     callback, expected = always(target=target), always()
-    fit(Packed(batches=packed), callback)
-    fit(Late(batches=batch_of), expected)
+    fit(Packed(batches=packed), callback, max_epochs=3)
+    fit(Late(batches=batch_of), expected, max_epochs=3)
     assert callback.history == expected.history
 
 
@@ -265,6 +269,6 @@ def test_a_score_of_ones_own_for_a_task_without_classes():
 
     batches = [{**b, "value": b["audio"].sum(1)} for b in make_batches()]
     callback = always(target="value", score=lambda z, y: -((z.squeeze(1) - y) ** 2))
-    fit(Regression(batches=batches), callback)
+    fit(Regression(batches=batches), callback, max_epochs=3)
     assert all(score < 0 for score in callback.history[0]["score"].values())
     assert max(callback.history[-1]["alpha"].values()) > 0

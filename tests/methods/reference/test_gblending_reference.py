@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from helpers.comparison import assert_close_weights
-from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
-from helpers.trainers import quiet_trainer
+from helpers.modules import Late, encoder_paths, make_batches, snapshot
+from helpers.regulated import fit
 from helpers.unimodal_losses import WithUnimodalLosses, logits_of
 from inforeg_lightning.callbacks import GBlendingCallback
 
@@ -100,12 +100,6 @@ def made(modalities=2, kind=Validated):
     return kind(modalities, make_batches(modalities), lr=0.05, momentum=0.5)
 
 
-def train(callback, module, **settings):
-    settings = {"max_epochs": EPOCHS, "callbacks": [callback] if callback else []} | settings
-    quiet_trainer(**settings).fit(module)
-    return module
-
-
 def gblending(modalities=2, **settings):
     settings = {"super_epoch": SUPER_EPOCH} | settings
     return GBlendingCallback(encoder_paths(modalities), head="head", **settings)
@@ -116,7 +110,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_formula(modalities):
     theirs, weights = gblending_loop(made(modalities))
     assert len({tuple(row) for row in weights}) > 2, "the weights must change"
     callback = gblending(modalities)
-    assert_close_weights(train(callback, made(modalities)).epoch_weights, theirs)
+    assert_close_weights(fit(made(modalities), callback, max_epochs=EPOCHS)["weights"], theirs)
     for entry, expected in zip(callback.history, weights, strict=True):
         assert [*entry["weight"].values()] == pytest.approx(expected, rel=1e-9)
 
@@ -128,17 +122,13 @@ def test_each_modality_has_its_own_window():
         return {name: len(trace) in opens[name] for name, trace in traces.items()}
 
     theirs, _ = gblending_loop(made(), lambda epoch, name: epoch in opens[name])
-    assert_close_weights(train(gblending(window=window), made()).epoch_weights, theirs)
+    assert_close_weights(
+        fit(made(), gblending(window=window), max_epochs=EPOCHS)["weights"], theirs
+    )
 
 
 def test_unimodal_losses_of_the_module_or_of_the_callback_are_the_same():
-    brought = train(gblending(), made())
+    brought = fit(made(), gblending(), max_epochs=EPOCHS)["module"]
     callback = gblending(unimodal_losses_included=True)
-    included = train(callback, made(kind=ValidatedWithUnimodalLosses))
+    included = fit(made(kind=ValidatedWithUnimodalLosses), callback, max_epochs=EPOCHS)["module"]
     assert_close_weights(included.epoch_weights, brought.epoch_weights, atol=1e-12)
-
-
-def test_with_the_window_shut_training_is_bit_identical_to_training_without():
-    plain, measured = train(None, made()), train(gblending(window="never"), made())
-    for ours, theirs in zip(measured.epoch_weights, plain.epoch_weights, strict=True):
-        assert_same_weights(ours, theirs)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from helpers.modules import Late, assert_same_weights, encoder_paths, snapshot
-from helpers.numerics import WINDOWS, assert_finite, fit, official, regulated
+from helpers.numerics import WINDOWS, assert_finite
+from helpers.regulated import always, fit, official
 from inforeg_lightning import InfoRegCallback, report_unimodal
 
 
@@ -61,13 +62,13 @@ def fit_broken(callback, in_what="loss", value=math.nan, bad_steps=(5,), epochs=
     module.in_what, module.value, module.bad_steps = in_what, value, bad_steps
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(module, callback, epochs)
+        fit(module, callback, max_epochs=epochs)
     return module, [str(w.message) for w in caught if "not finite" in str(w.message)]
 
 
 @pytest.mark.parametrize("in_what", ["loss", "gradient"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("make", [regulated, official])
+@pytest.mark.parametrize("make", [always, official])
 def test_a_step_that_is_not_finite_is_not_regulated_and_counts_nowhere(make, value, in_what):
     callback = make()
     module, said = fit_broken(callback, in_what, value)
@@ -87,7 +88,7 @@ def test_a_step_that_is_not_finite_is_not_regulated_and_counts_nowhere(make, val
     assert pulled(5) < 1e-15
     assert pulled(6) > 1e-6
     # The trace is that of the other three steps.
-    if make is regulated:
+    if make is always:
         steps = [
             sum(float((g**2).sum()) for n, g in module.gradients[s].items() if "audio" in n)
             for s in (4, 6, 7)
@@ -96,7 +97,7 @@ def test_a_step_that_is_not_finite_is_not_regulated_and_counts_nowhere(make, val
 
 
 def test_it_is_said_once_and_counted_always():
-    callback = regulated()
+    callback = always()
     module, said = fit_broken(callback, bad_steps=(0, 5, 6, 13))
     assert_finite(callback.history, module)
     assert [entry["skipped"] for entry in callback.history] == [1, 2, 0, 1]
@@ -105,7 +106,7 @@ def test_it_is_said_once_and_counted_always():
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_period_without_any_finite_step_keeps_the_trace_of_the_one_before(window):
-    callback = regulated(window=window)
+    callback = always(window=window)
     fit_broken(callback, bad_steps=(4, 5, 6, 7))
     before, empty, after = callback.history[:3]
     assert empty["skipped"] == empty["steps"] == 4
@@ -118,7 +119,7 @@ def test_a_period_without_any_finite_step_keeps_the_trace_of_the_one_before(wind
 
 
 def test_a_first_period_without_any_finite_step():
-    callback = regulated(window="adaptive")
+    callback = always(window="adaptive")
     fit_broken(callback, bad_steps=(0, 1, 2, 3))
     assert callback.history[0]["trace"] == {"audio": 0.0, "video": 0.0}
     assert_finite(callback.history[1:])
@@ -130,9 +131,9 @@ def test_weights_that_are_lost_leave_a_history_that_is_not():
             loss = super().training_step(batch, batch_idx)
             return loss * math.nan if self.global_step == 5 else loss
 
-    callback = regulated()
+    callback = always()
     with pytest.warns(UserWarning, match="was not finite"):
-        module = fit(Lost(), callback)
+        module = fit(Lost(), callback, max_epochs=4)["module"]
     assert all(p.isnan().all() for p in module.parameters())
     assert [entry["skipped"] for entry in callback.history] == [0, 3, 4, 4]
     assert_finite(callback.history[:2])
@@ -150,9 +151,9 @@ def test_a_score_that_is_not_finite_skips_the_step_even_if_the_loss_is():
 
     callback = InfoRegCallback(encoder_paths(), window="always")
     with pytest.warns(UserWarning, match="4 of 4 steps"):
-        module = fit(Masked(), callback)
+        module = fit(Masked(), callback, max_epochs=4)["module"]
     assert [entry["skipped"] for entry in callback.history] == [4] * 4
-    assert_same_weights(module.epoch_weights[-1], fit(Late(), None).epoch_weights[-1])
+    assert_same_weights(module.epoch_weights[-1], fit(Late(), None, max_epochs=4)["weights"][-1])
 
 
 def test_one_bad_micro_batch_spoils_its_step_only():
@@ -163,8 +164,8 @@ def test_one_bad_micro_batch_spoils_its_step_only():
             loss = super().training_step(batch, batch_idx)
             return loss + math.nan if self.trainer.current_epoch == 1 and batch_idx == 0 else loss
 
-    callback = regulated()
+    callback = always()
     with pytest.warns(UserWarning, match="1 of 2 steps of period 1"):
-        fit(Bad(), callback, accumulate_grad_batches=2)
+        fit(Bad(), callback, accumulate_grad_batches=2, max_epochs=4)
     assert [entry["skipped"] for entry in callback.history] == [0, 1, 0, 0]
     assert_finite(callback.history)

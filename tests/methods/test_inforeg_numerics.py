@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches
-from helpers.numerics import WINDOWS, assert_finite, fit, official, regulated
+from helpers.numerics import WINDOWS, assert_finite
+from helpers.precision import in_single
+from helpers.regulated import always, fit, official
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.core.scores import linear_unimodal_logits, log_probability
 
-
-def in_float32(batches):
-    return [{k: v.float() if v.is_floating_point() else v for k, v in b.items()} for b in batches]
+NOT_ALWAYS = [window for window in WINDOWS if window != "always"]  # every method has the rest
 
 
 class Extreme(Late):
@@ -26,7 +26,7 @@ class Extreme(Late):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **{"lr": 1e-9} | kwargs)
         self.float()
-        self.batches = in_float32(self.batches)
+        self.batches = in_single(self.batches)
         with torch.no_grad():
             scale = 1e4 / self(self.batches[0]).abs().max()
             self.head.weight.mul_(scale)
@@ -42,8 +42,8 @@ class Extreme(Late):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("make", [*WINDOWS, official])
 def test_extreme_logits(make, precision):
-    callback = official(3) if make is official else regulated(3, window=make)
-    module = fit(Extreme(3), callback, precision=precision)
+    callback = official(3) if make is official else always(3, window=make)
+    module = fit(Extreme(3), callback, precision=precision, max_epochs=4)["module"]
     assert max(module.seen) > 9e3
     assert_finite(callback.history, module)
     assert all(entry["skipped"] == 0 for entry in callback.history)
@@ -67,7 +67,7 @@ def test_extreme_logits_of_any_precision_may_be_reported(dtype):
             return F.cross_entropy(fused, batch["label"])
 
     callback = InfoRegCallback(encoder_paths(), window="always")
-    module = fit(Reporting(), callback)
+    module = fit(Reporting(), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
     assert callback.history[0]["skipped"] == 0
     assert max(callback.history[0]["alpha"].values()) > 0
@@ -78,8 +78,8 @@ def test_a_score_of_ones_own_may_be_of_lower_precision_than_the_weights(dtype):
     def margin(logits, target):
         return (logits.gather(1, target[:, None])[:, 0] - logits.mean(1)).to(dtype)
 
-    callback = regulated(score=margin)
-    module = fit(Late(), callback)
+    callback = always(score=margin)
+    module = fit(Late(), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
     assert max(callback.history[0]["alpha"].values()) > 0
 
@@ -88,27 +88,27 @@ def test_scores_of_half_precision_do_not_overflow_in_their_sum():
     def huge(logits, target):
         return (logits[:, 0].sign() * 1e4 + 3e4).half()
 
-    callback = regulated(score=huge)
-    module = fit(Late(), callback)
+    callback = always(score=huge)
+    module = fit(Late(), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
     assert all(2e4 <= score <= 4e4 for score in callback.history[0]["score"].values())
 
 
-@pytest.mark.parametrize("make", [*WINDOWS, official])
+@pytest.mark.parametrize("make", [*NOT_ALWAYS, official])
 def test_batches_of_one_sample(make):
-    callback = official() if make is official else regulated(window=make)
-    module = fit(Late(batches=make_batches(size=1)), callback)
+    callback = official() if make is official else always(window=make)
+    module = fit(Late(batches=make_batches(size=1)), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
     assert all(entry["skipped"] == 0 for entry in callback.history)
 
 
-@pytest.mark.parametrize("make", [*WINDOWS, official])
+@pytest.mark.parametrize("make", [*NOT_ALWAYS, official])
 def test_batches_of_one_class(make):
     batches = make_batches()
     for label, batch in enumerate(batches):
         batch["label"] = torch.full_like(batch["label"], label % 3)
-    callback = official() if make is official else regulated(window=make)
-    module = fit(Late(batches=batches), callback)
+    callback = official() if make is official else always(window=make)
+    module = fit(Late(batches=batches), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
 
 
@@ -118,14 +118,16 @@ def test_a_problem_of_one_class_regulates_nobody():
             return nn.Linear(width, 1)
 
     batches = [b | {"label": torch.zeros_like(b["label"])} for b in make_batches()]
-    callback = regulated(score=log_probability)  # the built-in scores are for two or more
-    module = fit(OneClass(batches=batches), callback)
+    callback = always(score=log_probability)  # the built-in scores are for two or more
+    module = fit(OneClass(batches=batches), callback, max_epochs=4)["module"]
     assert_finite(callback.history)
     for entry in callback.history:
         assert set(entry["alpha"].values()) == set(entry["gap"].values()) == {0.0}
         assert set(entry["trace"].values()) == {0.0}
     for ours, theirs in zip(
-        module.epoch_weights, fit(OneClass(batches=batches), None).epoch_weights, strict=True
+        module.epoch_weights,
+        fit(OneClass(batches=batches), None, max_epochs=4)["weights"],
+        strict=True,
     ):
         assert_same_weights(ours, theirs)
 
@@ -138,9 +140,9 @@ def test_modalities_that_tie_are_none_of_them_regulated():
             return F.cross_entropy(logits, batch["label"])
 
     callback = InfoRegCallback(encoder_paths(), window="always")
-    module = fit(Same(), callback)
+    module = fit(Same(), callback, max_epochs=4)["module"]
     assert all(set(entry["alpha"].values()) == {0.0} for entry in callback.history)
-    assert_same_weights(module.epoch_weights[-1], fit(Late(), None).epoch_weights[-1])
+    assert_same_weights(module.epoch_weights[-1], fit(Late(), None, max_epochs=4)["weights"][-1])
 
 
 class Scaled(Late):
@@ -156,9 +158,9 @@ class Scaled(Late):
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_a_modality_whose_gradient_is_zero(window):
-    callback = regulated(window=window, K=0.0)
+    callback = always(window=window, K=0.0)
     # The published window needs a gate with a trace; the zero one is no gate here.
-    module = fit(Scaled(), callback)
+    module = fit(Scaled(), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
     for entry in callback.history:
         assert entry["trace"]["video"] == 0.0
@@ -173,7 +175,7 @@ def test_a_modality_whose_gradient_is_zero(window):
 
 def test_a_gate_whose_trace_is_zero_leaves_only_period_0_open():
     callback = InfoRegCallback.official(encoder_paths(), head="head", gate="video")
-    module = fit(Scaled(), callback)
+    module = fit(Scaled(), callback, max_epochs=4)["module"]
     assert_finite(callback.history, module)
     assert [e["in_window"]["audio"] for e in callback.history] == [True, False, False, False]
 
@@ -186,9 +188,9 @@ def test_a_denormal_trace(window, factor, single):
     module.factor = factor
     if single:
         module.float()
-        module.batches = in_float32(module.batches)
-    callback = regulated(window=window)
-    fit(module, callback)
+        module.batches = in_single(module.batches)
+    callback = always(window=window)
+    fit(module, callback, max_epochs=4)
     assert_finite(callback.history, module)
     smallest = torch.finfo(torch.float32 if single else torch.float64).tiny
     for entry in callback.history:
@@ -200,10 +202,10 @@ def test_a_denormal_trace(window, factor, single):
 def test_a_gradient_whose_square_overflows_is_not_finite_either():
     module = Scaled(lr=0.0)
     module.float()
-    module.batches = in_float32(module.batches)
+    module.batches = in_single(module.batches)
     module.factor = 1e30
-    callback = regulated()
+    callback = always()
     with pytest.warns(UserWarning, match="4 of 4 steps"):
-        fit(module, callback)
+        fit(module, callback, max_epochs=4)
     assert [entry["skipped"] for entry in callback.history] == [4] * 4
     assert callback.history[-1]["trace"] == {"audio": 0.0, "video": 0.0}

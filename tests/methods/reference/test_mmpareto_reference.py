@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from helpers.comparison import assert_close_weights
-from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
-from helpers.trainers import quiet_trainer
+from helpers.modules import Late, encoder_paths, make_batches, snapshot
+from helpers.regulated import fit
 from helpers.unimodal_losses import WithUnimodalLosses, logits_of
 from inforeg_lightning.callbacks import MMParetoCallback
 
@@ -71,11 +71,6 @@ def made(modalities=2, kind=Late):
     return module
 
 
-def train(callback, module):
-    quiet_trainer(max_epochs=EPOCHS, callbacks=[callback] if callback else []).fit(module)
-    return module
-
-
 def mmpareto(modalities=2, **settings):
     return MMParetoCallback(encoder_paths(modalities), head="head", **settings)
 
@@ -85,7 +80,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_formula(modalities):
     theirs, conflicts = mmpareto_loop(made(modalities))
     assert conflicts >= 3
     callback = mmpareto(modalities)
-    assert_close_weights(train(callback, made(modalities)).epoch_weights, theirs)
+    assert_close_weights(fit(made(modalities), callback, max_epochs=EPOCHS)["weights"], theirs)
     weights = [weight for entry in callback.history for weight in entry["weight"].values()]
     assert any(weight != 0.5 for weight in weights)
 
@@ -98,20 +93,14 @@ def test_each_modality_has_its_own_window():
 
     theirs, _ = mmpareto_loop(made(), lambda epoch, name: epoch in opens[name])
     callback = mmpareto(window=window)
-    assert_close_weights(train(callback, made()).epoch_weights, theirs)
+    assert_close_weights(fit(made(), callback, max_epochs=EPOCHS)["weights"], theirs)
     for epoch, entry in enumerate(callback.history):
         for name, within in opens.items():
             assert (entry["cosine"][name] is not None) == (epoch in within)
 
 
 def test_unimodal_losses_of_the_module_or_of_the_callback_are_the_same():
-    brought = train(mmpareto(), made())
+    brought = fit(made(), mmpareto(), max_epochs=EPOCHS)["module"]
     callback = mmpareto(unimodal_losses_included=True)
-    included = train(callback, made(kind=WithUnimodalLosses))
+    included = fit(made(kind=WithUnimodalLosses), callback, max_epochs=EPOCHS)["module"]
     assert_close_weights(included.epoch_weights, brought.epoch_weights, atol=1e-12)
-
-
-def test_with_the_window_shut_training_is_bit_identical_to_training_without():
-    plain, measured = train(None, made()), train(mmpareto(window="never"), made())
-    for ours, theirs in zip(measured.epoch_weights, plain.epoch_weights, strict=True):
-        assert_same_weights(ours, theirs)

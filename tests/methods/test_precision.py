@@ -1,4 +1,7 @@
-"""Half precision, the loss scale of fp16, and accumulation."""
+"""Half precision, and the loss scale of fp16."""
+
+import math
+import warnings
 
 import pytest
 import torch
@@ -6,7 +9,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from helpers.comparison import assert_close_weights
 from helpers.methods import every_method, those
-from helpers.modules import Late, assert_same_weights, make_batches
+from helpers.modules import assert_same_weights, snapshot
 from helpers.precision import ScaledOnly, Single, fp16
 from helpers.regulated import fit
 
@@ -51,30 +54,15 @@ def test_the_loss_scale_cancels_out(method):
     assert scaled["history"] == plain["history"]
 
 
-@those(lambda method: not method.from_micro_batches)
-def test_accumulated_micro_batches_are_the_large_batch(method):
-    large = trained(method(), Late(batches=make_batches(size=16)))
-    parts = [
-        {key: value[part : part + 4] for key, value in batch.items()}
-        for batch in make_batches(size=16)
-        for part in range(0, 16, 4)
-    ]
-    small = trained(method(), Late(batches=parts), accumulate_grad_batches=4)
-    assert_close_weights(small["weights"], large["weights"], atol=1e-9)
-    assert [entry["steps"] for entry in small["history"]] == [4] * EPOCHS
-
-
-@those(lambda method: method.from_micro_batches)
-def test_equal_micro_batches_are_one_of_them(method):
-    """Also for methods that decide micro-batch by micro-batch: the weights of their losses hold."""
-    once = trained(method(), Late(batches=make_batches(size=8)))
-    twice = [batch for batch in make_batches(size=8) for _ in (0, 1)]
-    repeated = trained(method(), Late(batches=twice), accumulate_grad_batches=2)
-    assert_close_weights(repeated["weights"], once["weights"], atol=1e-9)
-
-
 class Overflowing(Single):
     """The gradient of the second batch of every epoch is infinite."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.before = snapshot(self)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            assert_same_weights(snapshot(self), self.before)
 
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
@@ -84,8 +72,15 @@ class Overflowing(Single):
 
 
 @every_method
-@pytest.mark.filterwarnings("ignore:.*1 of 4 steps of period 0 had a loss, score or gradient")
-def test_a_step_that_the_scaler_skips_is_counted(method):
-    result = trained(method(), Overflowing(), plugins=[fp16(2.0**10, MixedPrecision)])
+def test_a_step_that_the_scaler_skips_is_counted_and_warned_of_once(method):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = trained(method(), Overflowing(), plugins=[fp16(2.0**10, MixedPrecision)])
+    (said,) = [str(w.message) for w in caught if str(w.message).startswith(method.of.__name__)]
+    assert "1 of 4 steps of period 0 had a loss, score or gradient that was not finite" in said
     assert [entry["skipped"] for entry in result["history"]] == [1] * EPOCHS
     assert all(p.isfinite().all() for p in result["weights"][-1].values())
+    for entry in result["history"]:
+        for quantity in method.quantities:
+            for value in entry[quantity].values():
+                assert value is None or math.isfinite(value), quantity

@@ -101,30 +101,6 @@ def saved(tmp_path, callback) -> str:
     return tmp_path / "a.ckpt"
 
 
-def test_a_checkpoint_without_the_callback_is_warned_of(tmp_path):
-    path = saved(tmp_path, None)
-    callback = inforeg(window="always")
-    with pytest.warns(UserWarning, match="found no state of its own .* from step 8"):
-        fit(Late(), callback, ckpt_path=path, max_epochs=4)
-    assert [(entry["period"], entry["epoch"]) for entry in callback.history] == [(0, 2), (1, 3)]
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        (
-            InfoRegCallback({"a": "audio_encoder", "v": "video_encoder"}, head="head"),
-            r"has modalities \['audio', 'video'\], this one has \['a', 'v'\]",
-        ),
-        (inforeg(period=5), "has period 'epoch', this one has 5"),
-    ],
-)
-def test_a_checkpoint_of_another_callback_is_refused(tmp_path, other, message):
-    path = saved(tmp_path, inforeg())
-    with pytest.raises(ValueError, match=message):
-        fit(Late(), other, ckpt_path=path)
-
-
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):
     path = saved(tmp_path, inforeg())
     checkpoint = states(path)

@@ -1,6 +1,7 @@
 """What a method leaves behind, and one callback in several trainings."""
 
 import copy
+import io
 import pickle
 
 import pytest
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from helpers.methods import every_method, those
 from helpers.modules import Late, assert_same_weights, snapshot
 from helpers.regulated import fit
+from helpers.trainers import quiet_trainer
+from inforeg_lightning import report_unimodal
 
 HOOKS = (
     "_forward_hooks",
@@ -80,6 +83,43 @@ def test_fit_twice_starts_afresh(method):
     assert callback.history == expected.history
 
 
+@every_method
+def test_fit_again_with_the_same_trainer_goes_on(method):
+    callback, module = method(), Late()
+    trainer = fit(module, callback, max_epochs=1)["trainer"]
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module)
+    assert [entry["epoch"] for entry in callback.history] == [0, 1, 2]
+    assert left_behind(module) == []
+
+
+@every_method
+def test_a_trainer_without_training_data(method):
+    callback = method()
+    fit(Late(), callback, max_epochs=2, limit_train_batches=0)
+    assert callback.history == []
+
+
+class Configured(Late):
+    """Its audio encoder is made in ``configure_model``."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = [self.audio_encoder]
+        del self.audio_encoder
+
+    def configure_model(self):
+        self.audio_encoder = self.made[0]
+
+
+@every_method
+def test_encoders_made_in_configure_model(method):
+    ours, expected = method(), method()
+    found = fit(Configured(), ours, max_epochs=2)["weights"][-1]
+    assert_same_weights(found, fit(Late(), expected, max_epochs=2)["weights"][-1])
+    assert ours.history == expected.history
+
+
 class Validated(Late):
     """Its callback takes it along when it is pickled: Lightning keeps ``module.log`` on it."""
 
@@ -106,6 +146,7 @@ def test_a_module_copied_while_it_trains_takes_no_hook_along(method):
             loss = super().training_step(batch, batch_idx)
             if batch_idx == 1:
                 self.copies = [copy.deepcopy(self.head), copy.deepcopy(self.audio_encoder)]
+                torch.save(self.head, io.BytesIO())
             return loss
 
     module = Copying()
@@ -117,17 +158,24 @@ def test_a_module_copied_while_it_trains_takes_no_hook_along(method):
 
 
 @those(lambda method: not method.by_validation)
-def test_validating_inside_training_changes_nothing(method):
+def test_validating_before_and_inside_training_changes_nothing(method):
     class Validated(Late):
         def validation_step(self, batch, batch_idx):
+            if self.trainer.state.fn == "validate":
+                report_unimodal(self, {"nonsense": batch["audio"]}, batch["label"])  # not heard
             self.log("val", F.cross_entropy(self(batch), batch["label"]), batch_size=8)
 
         val_dataloader = Late.train_dataloader
 
     callback, expected = method(), method()
     module = Validated()
-    settings = {"max_epochs": 2, "val_check_interval": 2}
-    fit(module, callback, **settings)
+    trainer = quiet_trainer(max_epochs=2, val_check_interval=2, callbacks=[callback])
+    trainer.validate(module, verbose=False)
+    trainer.fit(module)
     reference = fit(Late(), expected, max_epochs=2)
     assert_same_weights(snapshot(module), reference["weights"][-1])
     assert callback.history == expected.history
+
+
+def test_reporting_outside_a_trainer_does_nothing():
+    report_unimodal(Late(), {}, torch.zeros(1))

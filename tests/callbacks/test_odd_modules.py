@@ -16,20 +16,11 @@ from helpers.modules import (
     assert_same_weights,
     encoder_paths,
     make_batches,
-    snapshot,
 )
+from helpers.regulated import always, fit
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.core.scores import linear_unimodal_logits
-
-
-def always(**settings):
-    return InfoRegCallback(encoder_paths(), head="head", window="always", **settings)
-
-
-def fit(module, callback, **settings):
-    quiet_trainer(callbacks=[callback], **{"max_epochs": 2} | settings).fit(module)
-    return module
 
 
 def mean_log_p(logits, label):
@@ -105,7 +96,7 @@ def test_a_compiled_linear_head_shares_its_bias():
         late.head.bias.data = torch.tensor([3.0, -3.0, 0.0], dtype=torch.float64)
     module.head = torch.compile(module.head, backend="eager")
     ours, theirs = always(), always()
-    fit(module, ours), fit(expected, theirs)
+    fit(module, ours, max_epochs=2), fit(expected, theirs, max_epochs=2)
     assert ours.history == theirs.history
 
 
@@ -116,7 +107,10 @@ def test_ignored_targets_do_not_dilute_the_score(score):
     ignored[0]["label"][2:] = -100
     kept = [{key: value[:2] for key, value in kept[0].items()}]
     ours, theirs = always(score=score), always(score=score)
-    fit(Late(batches=ignored, lr=0.0), ours), fit(Late(batches=kept, lr=0.0), theirs)
+    (
+        fit(Late(batches=ignored, lr=0.0), ours, max_epochs=2),
+        fit(Late(batches=kept, lr=0.0), theirs, max_epochs=2),
+    )
     for quantity in ("score", "gap"):
         assert ours.history[0][quantity] == pytest.approx(theirs.history[0][quantity])
 
@@ -129,7 +123,7 @@ def test_targets_of_another_integer_type():
             return F.cross_entropy(self(batch), batch["label"].long())
 
     ours, theirs = always(), always()
-    fit(Module(batches=batches), ours), fit(Late(), theirs)
+    fit(Module(batches=batches), ours, max_epochs=2), fit(Late(), theirs, max_epochs=2)
     assert ours.history == theirs.history
 
 
@@ -157,7 +151,7 @@ def test_targets_that_are_attributes(kind):
     ours, theirs = always(target="label"), always()
     loader = torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
     quiet_trainer(callbacks=[ours], max_epochs=2).fit(Module(), loader)
-    fit(Late(), theirs)
+    fit(Late(), theirs, max_epochs=2)
     assert ours.history == theirs.history
 
 
@@ -173,7 +167,10 @@ def test_activation_checkpointing(reentrant):
             return found
 
     ours, theirs = always(), always()
-    assert_same_weights(snapshot(fit(Module(), ours)), snapshot(fit(Late(), theirs)))
+    assert_same_weights(
+        fit(Module(), ours, max_epochs=2)["weights"][-1],
+        fit(Late(), theirs, max_epochs=2)["weights"][-1],
+    )
     assert ours.history == theirs.history
 
 
@@ -184,7 +181,10 @@ def test_a_head_under_reentrant_checkpointing():
             return checkpoint(self.head, features, use_reentrant=True)
 
     ours, theirs = always(), always()
-    assert_same_weights(snapshot(fit(Module(), ours)), snapshot(fit(Late(), theirs)))
+    assert_same_weights(
+        fit(Module(), ours, max_epochs=2)["weights"][-1],
+        fit(Late(), theirs, max_epochs=2)["weights"][-1],
+    )
     assert ours.history == theirs.history
 
 
@@ -199,7 +199,7 @@ def test_reports_of_several_passes_add_up():
             return super().training_step(batch, batch_idx)
 
     ours, theirs = InfoRegCallback(encoder_paths(), window="always"), always()
-    fit(Module(), ours), fit(Late(), theirs)
+    fit(Module(), ours, max_epochs=2), fit(Late(), theirs, max_epochs=2)
     for ours_entry, theirs_entry in zip(ours.history, theirs.history, strict=True):
         assert ours_entry["gap"] == pytest.approx(theirs_entry["gap"])
 
@@ -210,7 +210,7 @@ def test_lbfgs_regulates_every_closure():
             return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=3)
 
     callback = always()
-    fit(Newton(batches=make_batches(batches=2)), callback)
+    fit(Newton(batches=make_batches(batches=2)), callback, max_epochs=2)
     assert all(entry["steps"] > 2 for entry in callback.history)
     assert callback.history[-1]["alpha"]["audio"] >= 1
 
@@ -229,5 +229,5 @@ def test_a_search_for_the_learning_rate_leaves_no_history(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[ours], max_epochs=2, enable_checkpointing=True)
     Tuner(trainer).lr_find(module, num_training=4, update_attr=False)
     trainer.fit(module)
-    fit(Late(), theirs)
+    fit(Late(), theirs, max_epochs=2)
     assert ours.history == theirs.history

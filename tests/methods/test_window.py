@@ -22,8 +22,14 @@ def assert_equal(ours, theirs):
         assert_same_weights(mine, reference)
 
 
+def decides_against(traces):
+    return dict.fromkeys(traces, False)
+
+
 @every_method
-@pytest.mark.parametrize(("window", "modalities"), [("never", 2), ((7, 9), 3)])
+@pytest.mark.parametrize(
+    ("window", "modalities"), [("never", 2), ((7, 9), 3), (decides_against, 2)]
+)
 def test_shut_it_measures_and_changes_no_bit(method, window, modalities):
     ours = trained(method(modalities, window=window), modalities)
     assert_equal(ours, trained(None, modalities))

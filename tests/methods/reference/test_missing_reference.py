@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from helpers.comparison import assert_close_weights
 from helpers.modules import encoder_paths, snapshot
 from helpers.partly import NotCalled, Partly, losses_of, partly_batches
-from helpers.trainers import quiet_trainer
+from helpers.regulated import fit
 from inforeg_lightning.callbacks import GBlendingCallback, GreedyCallback, MMParetoCallback
 
 EPOCHS = 4
@@ -22,11 +22,6 @@ def made(kind, modalities):
     module = kind(modalities, partly_batches(modalities=modalities, size=4), lr=0.03)
     with torch.no_grad():
         module.head.weight *= 20
-    return module
-
-
-def train(callback, module):
-    quiet_trainer(max_epochs=EPOCHS, callbacks=[callback]).fit(module)
     return module
 
 
@@ -76,7 +71,9 @@ def test_mmpareto(kind, modalities):
     assert all(0 < times < EPOCHS * len(made(kind, 2).batches) for times in acted.values())
     assert conflicts > 0
     callback = construct(MMParetoCallback, modalities)
-    assert_close_weights(train(callback, made(kind, modalities)).epoch_weights, theirs)
+    assert_close_weights(
+        fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
+    )
     assert all(0 < w < 1 for entry in callback.history for w in entry["weight"].values())
 
 
@@ -113,7 +110,9 @@ def gblending_loop(module):
 def test_gblending(kind, modalities):
     theirs, train_losses, val_losses = gblending_loop(made(kind, modalities))
     callback = construct(GBlendingCallback, modalities, super_epoch=EPOCHS)
-    assert_close_weights(train(callback, made(kind, modalities)).epoch_weights, theirs)
+    assert_close_weights(
+        fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
+    )
     for entry, on_train, on_val in zip(callback.history, train_losses, val_losses, strict=True):
         assert entry["train_loss"] == pytest.approx(on_train, rel=1e-9)
         assert entry["val_loss"] == pytest.approx(on_val, rel=1e-9)
@@ -185,4 +184,6 @@ def test_greedy(kind, modalities):
         theirs.append(snapshot(plain))
     assert 3 < len(speeds.chosen) < EPOCHS * len(plain.batches)
     callback = construct(GreedyCallback, modalities, window="always", tolerance=0.05, steps=3)
-    assert_close_weights(train(callback, made(kind, modalities)).epoch_weights, theirs)
+    assert_close_weights(
+        fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
+    )
