@@ -6,7 +6,6 @@ that contradicts itself, the other list or the store must be refused.
 
 from pathlib import Path
 
-
 from attacking import damage
 from attacking.damage import Rng
 from attacking.samples import EMOTIONS, Samples
@@ -14,7 +13,8 @@ from attacking.tally import Tally
 
 DEFAULT = 1000
 _LINES = (
-    "", ",", ",,", "name", "name,", ",NEU", "a,6", "a,-1", "a,NEU,x", "a,１", "a,²", "a,nan", "a,1e0",
+    "", ",", ",,", "name", "name,", ",NEU", "a,6", "a,-1", "a,NEU,x", "a,１", "a,²", "a,nan",
+    "a,1e0",
     "a, 0x1", '"a",NEU', "a\tNEU", "a;NEU", "# comment", "../../etc/passwd,NEU", "a,NEU" * 5000,
     "\x00", "\ufeffa,NEU", "a\u2028b,NEU", "=1+1,NEU", "<script>,NEU",
 )  # fmt: skip
@@ -103,5 +103,3 @@ def _difference(
             if listed[name] not in (name.split("_")[2], str(EMOTIONS.index(name.split("_")[2]))):
                 return f"taken, though {name} is listed as {listed[name]}"
     return ""
-
-

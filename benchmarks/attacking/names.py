@@ -18,7 +18,8 @@ _PIECES = (
     b"\r", b"\n", b"\r\n", b"\t", b"\x0b", b"\x0c", b"\x1b[31m", b"\x00"[:0], b"\x7f", b"\xff",
     b"\xc3\x28", b"\xed\xa0\x80", b"\xf0\x9f\x92\xa9", "é".encode(), "e\u0301".encode(),
     "\u202e".encode(), "\u2028".encode(), "\ufeff".encode(), b'"', b'""', b"'", b",", b";", b"|",
-    b"`id`", b"$(id)", b"${x}", b"%s", b"%00", b"{0}", b"\\", b"\\n", b"..", b"~", b"*", b"?", b"[a]",
+    b"`id`", b"$(id)", b"${x}", b"%s", b"%00", b"{0}", b"\\", b"\\n", b"..", b"~", b"*", b"?",
+    b"[a]",
     b"<script>", b"&amp;", b"-", b"--help", b" ", b"  ", b".", b".mp4", b".partial", b"#", b"=1+1",
     b"_000010_000020", b"_2", b"NULL", b"nan", b"x" * 200,
 )  # fmt: skip

@@ -27,9 +27,16 @@ _WRITTEN = (ValueError, TypeError, OSError, ImportError, RuntimeError)
 
 
 class Tally:
-    """Counts of outcomes, and what the bad ones were."""
+    """Counts of outcomes, and what the bad ones were.
+
+    Attributes:
+        counts: Outcome -> number of inputs.
+        examples: Bad outcome -> some of the inputs.
+        last: What was last counted, good or bad.
+    """
 
     def __init__(self) -> None:
+        self.last = ""
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
 
@@ -44,6 +51,7 @@ class Tally:
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome must be one of {OUTCOMES}, got {outcome!r}")
         self.counts[outcome] += count
+        self.last = what
         if outcome in BAD and count:
             kept = self.examples.setdefault(outcome, [])
             if len(kept) < _EXAMPLES:
