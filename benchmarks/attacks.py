@@ -146,6 +146,7 @@ def _one_family(args: argparse.Namespace) -> int:
     samples = Samples(args.work / "samples")
     if args.family == "samples":
         samples.build()
+        importlib.import_module("attacking.endings").measure(samples)
         return 0
     family = importlib.import_module(f"attacking.{args.family}")
     rng = np.random.default_rng([args.seed, FAMILIES.index(args.family)])

@@ -13,6 +13,7 @@ import numpy as np
 
 from attacking import damage
 from attacking.damage import Rng
+from attacking.flips import check_shards, check_store
 from attacking.samples import Samples
 from attacking.tally import Tally
 
@@ -26,7 +27,10 @@ def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> 
 
     work.mkdir(parents=True)
     for number in range(count):
-        opened, healthy = (Store, samples.store) if number % 2 else (Shards, samples.shards)
+        if number % 2:
+            opened, check, healthy = Store, check_store, samples.store
+        else:
+            opened, check, healthy = Shards, check_shards, samples.shards
         folder = work / "spoilt"
         shutil.copytree(healthy, folder)
         path = folder / str(rng.choice(sorted(os.listdir(folder))))
@@ -35,7 +39,7 @@ def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> 
         what = f"{healthy.name}, {path.name}: {way}"
         with tally.refusing(what):
             clips = opened(folder)
-            if damaged := clips.damaged():
+            if damaged := check(folder):
                 tally.add("refused", f"{what}: {damaged}")
             elif difference := differ(clips, Store(samples.store)):
                 tally.add("wrong", f"{what}: read with {difference}")

@@ -56,5 +56,5 @@ def check_shards(folder: Path) -> str:
     """What a thorough check finds wrong with a folder of shards; ``""`` for nothing."""
     from inforeg_lightning.data.shards import Shards
 
-    damaged = Shards(folder).damaged()
+    damaged = Shards(folder).check()
     return f"damaged: {damaged}" if damaged else ""

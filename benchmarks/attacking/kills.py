@@ -8,13 +8,13 @@ from attacking.damage import Rng
 from attacking.samples import Samples
 from attacking.tally import Tally
 
-DEFAULT = 120
+DEFAULT = 100
 _IN_A_ROW = 3
 
 
 def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> None:
     """Kill ``count`` times, up to three times in a row before the work may end."""
-    jobs, killed, chain = endings.jobs(samples, work), 0, 0
+    jobs, killed, chain = endings.jobs(samples), 0, 0
     while killed < count:
         job = jobs[chain % len(jobs)]
         cwd, chain = endings.settled(work, chain), chain + 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from attacking import damage
 from attacking.damage import Rng
-from attacking.samples import CLIPS, Samples, cremad_names, pcm, wav_file
+from attacking.samples import CLIPS, Samples, cremad_names, pcm, prepare, wav_file
 from attacking.tally import Tally
 
 DEFAULT = 1500
@@ -33,7 +33,6 @@ def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> 
 
 
 def _one_tree(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> None:
-    from inforeg_lightning.data.prepare import prepare
     from inforeg_lightning.data.store import Store
 
     shutil.copytree(samples.cremad, work / "raw")
@@ -43,7 +42,7 @@ def _one_tree(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) 
         donor = str(rng.choice(healthy))
         ways[name] = _write_hostile(work / "raw", name, donor, rng)
     try:
-        prepare("cremad", work / "raw", work / "store", workers=2, timeout=20)
+        prepare("cremad", work / "raw", work / "store", timeout=20)
         store = Store(work / "store")
     except Exception as error:
         tally.add("traceback", f"the whole run ended: {type(error).__name__}: {error}")

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from attacking.damage import Rng
-from attacking.samples import CLIPS, Samples, cremad_names
+from attacking.samples import CLIPS, Samples, cremad_names, prepare
 from attacking.tally import Tally
 
 DEFAULT = 500
@@ -74,11 +74,10 @@ def _links(folder: Path, count: int, ending: bytes, content: Path, rng: Rng) -> 
 def _prepare_and_count(
     data: str, work: Path, names: list[bytes], ordinary: list[str], tally: Tally
 ) -> None:
-    from inforeg_lightning.data.prepare import prepare
     from inforeg_lightning.data.store import Store
 
     try:
-        prepare(data, work / "raw", work / "store", workers=2, timeout=60)
+        prepare(data, work / "raw", work / "store")
         store = Store(work / "store")
     except Exception as error:
         tally.add("traceback", f"{data}: the whole run ended: {type(error).__name__}: {error!s}")

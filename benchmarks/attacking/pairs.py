@@ -9,12 +9,12 @@ from attacking.damage import Rng
 from attacking.samples import Samples
 from attacking.tally import Tally
 
-DEFAULT = 60
+DEFAULT = 40
 
 
 def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> None:
     """Disturb ``count`` times: two of three by a second program, the others by a lost disk."""
-    jobs = endings.jobs(samples, work)
+    jobs = endings.jobs(samples)
     for number in range(count):
         cwd = endings.settled(work, number)
         if number % 3:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,17 +33,26 @@ class Samples:
 
     def build(self) -> None:
         """Make them all."""
-        from inforeg_lightning.data.prepare import prepare
         from inforeg_lightning.data.shards import write_shards
 
         for number, name in enumerate(cremad_names(CLIPS)):
             write_cremad(self.cremad, name, number)
         write_mp4(self.kinetics / "playing guitar" / "healthy0001_000010_000020.mp4", 0)
-        prepare("cremad", self.cremad, self.store, workers=2)
+        prepare("cremad", self.cremad, self.store)
         write_shards(self.store, self.shards, 0.2)
         for method, seed in product(("none", "inforeg"), (0, 1)):
             program("train.py", "experiment=synthetic", f"callbacks={method}", f"seed={seed}",
                     f"runs={self.runs}", "trainer.max_epochs=1", cwd=self.folder)  # fmt: skip
+
+
+def prepare(data: str, raw: Path, store: Path, timeout: float = 60.0) -> None:
+    """Prepare ``"cremad"`` or ``"kinetics_sounds"`` with two workers."""
+    from inforeg_lightning.data.cremad import CREMADRecipe
+    from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
+    from inforeg_lightning.data.prepare import prepare as prepare_by
+
+    recipe = CREMADRecipe() if data == "cremad" else KineticsSoundsRecipe()
+    prepare_by(recipe, raw, store, workers=2, timeout=timeout)
 
 
 def program(name: str, *arguments: str, cwd: Path) -> None:
@@ -72,7 +82,7 @@ def write_cremad(root: Path, name: str, number: int) -> tuple[Path, Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     wav.write_bytes(pcm(_sound(number, 1.2, 16_000), 16_000))
     with av.open(str(flv), "w") as container:
-        _add_video(container, "flv", number, 1.3, 10)
+        _mux_video(container, _video_stream(container, "flv", 10), number, 13)
     return wav, flv
 
 
@@ -80,13 +90,14 @@ def write_mp4(path: Path, number: int, seconds: float = 3.4) -> Path:
     """Write one clip as those of Kinetics-Sounds: h264 and aac."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        _add_video(container, "libx264", number, seconds, 5)
-        stream = container.add_stream("aac", rate=44_100, layout="mono")
+        video = _video_stream(container, "libx264", 5)
+        audio = container.add_stream("aac", rate=44_100, layout="mono")
+        _mux_video(container, video, number, round(seconds * 5))
         sound = _sound(number, seconds, 44_100)[None].astype(np.float32)
         frame = av.AudioFrame.from_ndarray(sound, format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 44_100, 0, Fraction(1, 44_100)
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
     return path
 
 
@@ -114,13 +125,17 @@ def _sound(number: int, seconds: float, rate: int) -> NDArray[np.float64]:
     return tone + 0.02 * rng.standard_normal(len(time))
 
 
-def _add_video(
-    container: "av.container.OutputContainer", codec: str, number: int, seconds: float, rate: int
-) -> None:
+def _video_stream(container: av.container.OutputContainer, codec: str, rate: int) -> Any:
     stream = container.add_stream(codec, rate=rate)
     stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
     stream.options = {"preset": "ultrafast"} if codec == "libx264" else {}
-    for pixels in _frames(number, round(seconds * rate)):
+    return stream
+
+
+def _mux_video(
+    container: av.container.OutputContainer, stream: Any, number: int, count: int
+) -> None:
+    for pixels in _frames(number, count):
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
     container.mux(stream.encode(None))
 

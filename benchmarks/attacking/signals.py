@@ -8,12 +8,12 @@ from attacking.damage import Rng
 from attacking.samples import Samples
 from attacking.tally import Tally
 
-DEFAULT = 60
+DEFAULT = 48
 
 
 def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> None:
     """Send ``count`` signals, to a program alone or to all its processes, as a terminal does."""
-    jobs = endings.jobs(samples, work)
+    jobs = endings.jobs(samples)
     for number in range(count):
         job, cwd = jobs[number % len(jobs)], endings.settled(work, number)
         signal = [endings.TERMINATE, endings.INTERRUPT, endings.HANG_UP][number // len(jobs) % 3]
