@@ -51,7 +51,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="attacks-") as folder:
         started = time.monotonic()
         print("making healthy samples ...", file=sys.stderr, flush=True)
-        _itself(args, "--family", "samples", "--work", folder)
+        # In two processes: one that has started workers of its own cannot be forked into programs.
+        for step in ("samples", "measure"):
+            _itself(args, "--family", step, "--work", folder)
         with ThreadPoolExecutor(args.processes) as pool:
             found = dict(
                 zip(args.only, pool.map(lambda name: _in_a_process(name, args, folder), args.only),
@@ -146,6 +148,8 @@ def _one_family(args: argparse.Namespace) -> int:
     samples = Samples(args.work / "samples")
     if args.family == "samples":
         samples.build()
+        return 0
+    if args.family == "measure":
         importlib.import_module("attacking.endings").measure(samples)
         return 0
     family = importlib.import_module(f"attacking.{args.family}")

@@ -79,7 +79,7 @@ def _give(
         tally.add("wrong", f"{what}: it did not end")
     elif _everything(samples.folder) != before:
         tally.add("lost", f"{what}: it changed what it was pointed at")
-    elif (ended.code == 0) != harmless and not (ended.code == 0 and _harmless(name, words)):
+    elif (ended.code == 0) != harmless and not (ended.code == 0 and _harmless(words)):
         tally.add("wrong", f"{what}: expected {'0' if harmless else 'a refusal'}")
     elif left:
         tally.add("wrong", f"{what}: left behind {left[:5]}")
@@ -90,9 +90,9 @@ def _give(
     shutil.rmtree(cwd, ignore_errors=True)
 
 
-def _harmless(name: str, words: str) -> bool:
-    """Of the wrong ones, those that may as well be understood."""
-    return name == "report.py" and ("--sweep nope" in words or "--baseline nope" in words)
+def _harmless(words: str) -> bool:
+    """Of the wrong ones, those that may as well be carried out: a run that diverges says so."""
+    return "lr=nan" in words or "--sweep nope" in words or "--baseline nope" in words
 
 
 def _everything(folder: Path) -> set[tuple[str, int]]:
