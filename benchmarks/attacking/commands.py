@@ -70,7 +70,7 @@ def _give(
     for place, path in places.items():
         arguments = [word.replace(f"{{{place}}}", str(path)) for word in arguments]
     before = _everything(samples.folder)
-    ended = programs.run(name, *filter(None, arguments), cwd=cwd, patience=60)
+    ended = programs.run(name, *filter(None, arguments), cwd=cwd)
     what = f"{name} {words}: code {ended.code}: {ended.said[-600:]}"
     left = [] if harmless or ended.code == 0 else sorted(map(str, cwd.rglob("*")))
     if ended.traced:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from attacking.samples import ROOT
 
-_PATIENCE = 120.0  # seconds; a program on the samples takes 2 to 10
+_PATIENCE = 300.0  # seconds; a program on the samples takes 2 to 10 on an idle machine
 
 
 @dataclass
