@@ -101,7 +101,7 @@ class Started:
         self.output.unlink()
         return Ended(None if hanging else os.waitstatus_to_exitcode(status), said)
 
-    def left(self, patience: float = 20.0) -> list[int]:
+    def left(self, patience: float = 90.0) -> list[int]:
         """Processes that it started and that are still there some time after its end; killed."""
         deadline = time.monotonic() + patience
         while (found := session(self.pid)) and time.monotonic() < deadline:

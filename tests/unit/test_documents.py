@@ -1,5 +1,6 @@
 """What people read: links lead somewhere, lines fit a screen, and the version is one."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -71,3 +72,19 @@ def test_the_make_targets_that_are_named_exist():
     for path in [*DOCUMENTS, ROOT / ".ci/run", ROOT / ".pre-commit-config.yaml"]:
         named_targets |= set(re.findall(r"(?:`|^\s*|\$ )make ([a-z-]+)", path.read_text(), re.M))
     assert {"lint", "test"} <= named_targets <= targets
+
+
+def test_the_attacks_are_those_of_their_file():
+    found = json.loads((ROOT / "benchmarks/results/attacks.json").read_text())
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0]: [int(cell.replace(",", "")) for cell in cells[1:]]
+        for line in text.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 7
+        and cells[1][:1].isdigit()
+    }
+    columns = ("tried", "refused", "survived", "lost", "wrong", "traceback")
+    families = {**found["families"], "all": found["all"]}
+    assert rows == {name: [of[column] for column in columns] for name, of in families.items()}
+    for name in found["families"]:
+        assert f"- **{name}**" in text
