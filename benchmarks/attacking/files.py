@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from attacking.damage import Rng
 from attacking.flips import check_shards, check_store
 from attacking.samples import Samples
 from attacking.tally import Tally
+
+if TYPE_CHECKING:
+    from inforeg_lightning.data.store import Clips
 
 DEFAULT = 500
 
@@ -48,7 +52,7 @@ def attack(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) -> 
         shutil.rmtree(folder)
 
 
-def differ(found, expected) -> str:  # type: ignore[no-untyped-def]
+def differ(found: "Clips", expected: "Clips") -> str:
     """In what two collections of clips differ; ``""`` where every byte and label is the same."""
     for table in ("names", "labels", "groups", "splits"):
         if getattr(found, table).tolist() != getattr(expected, table).tolist():
@@ -93,7 +97,10 @@ def _stranger(path: Path, rng: Rng) -> None:
 
 
 def _content(way: str) -> Callable[[Path, Rng], None]:
-    return lambda path, rng: (path.write_bytes(damage.ANY[way](path.read_bytes(), rng)), None)[1]
+    def spoil(path: Path, rng: Rng) -> None:
+        path.write_bytes(damage.ANY[way](path.read_bytes(), rng))
+
+    return spoil
 
 
 _WAYS: dict[str, Callable[[Path, Rng], None]] = {

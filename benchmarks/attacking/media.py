@@ -8,6 +8,7 @@ import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -16,6 +17,9 @@ from attacking import damage
 from attacking.damage import Rng
 from attacking.samples import CLIPS, Samples, cremad_names, pcm, prepare, wav_file
 from attacking.tally import Tally
+
+if TYPE_CHECKING:
+    from inforeg_lightning.data.store import Clips
 
 DEFAULT = 1500
 _BATCH = 250
@@ -61,7 +65,9 @@ def _one_tree(count: int, rng: Rng, samples: Samples, work: Path, tally: Tally) 
     shutil.rmtree(work)
 
 
-def _compare_healthy(store, rows, reference, tally: Tally) -> None:  # type: ignore[no-untyped-def]
+def _compare_healthy(
+    store: "Clips", rows: dict[str, int], reference: "Clips", tally: Tally
+) -> None:
     for row, name in enumerate(map(str, reference.names)):
         if name not in rows:
             tally.add("lost", f"the healthy clip {name} is not stored: {dict(store.rejected)}")
@@ -77,7 +83,7 @@ def _compare_healthy(store, rows, reference, tally: Tally) -> None:  # type: ign
             tally.add("wrong", f"the healthy clip {name} is stored with other bytes")
 
 
-def _what_is_wrong(store, row: int) -> str:  # type: ignore[no-untyped-def]
+def _what_is_wrong(store: "Clips", row: int) -> str:
     sound = np.asarray(store.audio(row), np.float64)
     if not np.isfinite(sound).all():
         return "sound that is not finite"

@@ -56,7 +56,7 @@ class Started:
         self.output = cwd.parent / f".{cwd.name}.{name}.{time.monotonic_ns()}.said"
         self.output.touch()
         self.command = " ".join([name, *arguments])
-        sys.stdout.flush(), sys.stderr.flush()
+        _flush()
         self.pid = os.fork()
         if not self.pid:
             _become(name, arguments, cwd, self.output)
@@ -145,6 +145,12 @@ def session(leader: int) -> list[int]:
     return sorted(found)
 
 
+def _flush() -> None:
+    """Write what is printed, so that a fork does not print it again."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
 def _become(name: str, arguments: tuple[str, ...], cwd: Path, output: Path) -> None:
     """In the fork: become the program. It does not return."""
     code = 1
@@ -169,5 +175,5 @@ def _become(name: str, arguments: tuple[str, ...], cwd: Path, output: Path) -> N
         traceback.print_exc()
     finally:
         with suppress(BaseException):
-            sys.stdout.flush(), sys.stderr.flush()
+            _flush()
         os._exit(code & 0xFF)
