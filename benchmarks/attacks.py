@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ FAMILIES = (
 RESULTS = Path(__file__).parent / "results" / "attacks.json"
 _COLUMNS = ("tried", "refused", "survived", "lost", "wrong", "traceback")
 _BAD = _COLUMNS[3:]
+_MOST_MEMORY = 6 * 10**9  # bytes for each process, many times what any of them needs
 
 
 def main() -> int:
@@ -152,6 +154,8 @@ def _one_family(args: argparse.Namespace) -> int:
     if args.family == "measure":
         importlib.import_module("attacking.endings").measure(samples)
         return 0
+    # What would take all memory is to fail in its own process, not to end others' on this machine.
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     family = importlib.import_module(f"attacking.{args.family}")
     rng = np.random.default_rng([args.seed, FAMILIES.index(args.family)])
     tally = Tally()
