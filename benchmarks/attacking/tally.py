@@ -10,6 +10,9 @@
 ==============  ==================================================================================
 """
 
+import re
+import sys
+import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -55,7 +58,7 @@ class Tally:
         if outcome in BAD and count:
             kept = self.examples.setdefault(outcome, [])
             if len(kept) < _EXAMPLES:
-                kept.append(what[:2000])
+                kept.append(_anywhere(what)[:2000])
 
     @contextmanager
     def refusing(self, what: str) -> Iterator[None]:
@@ -84,6 +87,14 @@ def is_clear(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     raised = Path(frames[-1].filename).resolve()
     return isinstance(error, _WRITTEN) and any(raised.is_relative_to(ours) for ours in _OURS)
+
+
+def _anywhere(text: str) -> str:
+    """A text without the folders of this machine, since it is kept and read elsewhere."""
+    folders = [_OURS[1].parent, Path(sys.prefix), Path(sys.base_prefix), Path.home()]
+    for folder in sorted(folders, key=lambda path: -len(str(path))):
+        text = text.replace(f"{folder}/", "")
+    return re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/\s]+", "TEMPORARY", text)
 
 
 def _shown(error: BaseException) -> str:
