@@ -40,12 +40,14 @@ Epoch = Callable[[int], Iterator[Batch]]
 # With -c there is no main file that the worker processes would import, and this one is slow to.
 PREPARE = """
 import sys, time
+from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.prepare import prepare
 root, store, lists, workers, frame_format = sys.argv[1:]
 lists = [f"{lists}/{half}.csv" for half in ("train", "test")]
 begun = []
 watch = lambda progress: begun.append(time.monotonic())
-prepare("cremad", root, store, *lists, frame_format, workers=int(workers), watch=watch)
+recipe = CREMADRecipe(frame_format=frame_format)
+prepare(recipe, root, store, *lists, workers=int(workers), watch=watch)
 # The first is told before the processes start.
 print(time.monotonic() - begun[1], begun[1] - begun[0])
 """

@@ -7,140 +7,133 @@ Examples, from the repository's root; ``conf/prepare/`` explains the overrides a
     python experiments/prepare.py data=kinetics_sounds data.root=RAW data.store=STORE \
         data.train_list=my_train.txt data.test_list=my_test.txt
 
-It can be ended at any time and goes on where it was when the command is given again. Several
+It can be ended at any time and goes on where it was when the command is given again.
+``data=cremad data.store=STORE check=true`` reads a store and finds every changed byte. Several
 machines prepare a share each, with ``share=1/16`` to ``share=16/16``; see ``docs/streaming.md``.
 """
 
-import time
-from types import TracebackType
-from typing import TYPE_CHECKING
+import signal
+import sys
+from types import FrameType
 
 import hydra
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from checks import RecipeError
+from running.clip_display import ClipDisplay
+from running.errors import RecipeError
 
-if TYPE_CHECKING:
-    from inforeg_lightning.data import prepare as preparation
-
-_LINE_EVERY = 10.0  # seconds
-
-
-class Display:
-    """A bar with rate and time left in a terminal, a line now and then elsewhere."""
-
-    def __init__(self, name: str, console: Console) -> None:
-        self.name, self.console = name, console
-        self.first: tuple[float, int] | None = None  # when how many clips were done
-        self.next_line = 0.0
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            # Parts differ: a short memory would make the estimate jump.
-            TimeRemainingColumn(),
-            console=console,
-            speed_estimate_period=120,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task(name, total=None, rate="")
-
-    def __enter__(self) -> "Display":
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
-
-    def show(self, progress: "preparation.Progress") -> None:
-        """Show how far it is."""
-        now, begun = time.monotonic(), progress.done > progress.resumed
-        if not begun:
-            self._begin(progress)
-        elif self.first is None:
-            # From the first clip on, that the start of the workers may not count.
-            self.first, self.next_line = (now, progress.done), now + _LINE_EVERY
-        since, count = self.first or (now, progress.done)
-        rate = (progress.done - count) / max(now - since, 1e-3)
-        text = f"{rate:.1f} clips/s" if rate else ""
-        self.bar.update(self.task, completed=progress.done, total=progress.total, rate=text)
-        if not self.console.is_terminal and rate and now >= self.next_line:
-            self.next_line = now + _LINE_EVERY
-            left = (progress.total - progress.done) / rate
-            self._line(
-                f"{self.name}: {progress.done}/{progress.total} clips, {text}, {left:.0f} s left"
-            )
-
-    def _begin(self, progress: "preparation.Progress") -> None:
-        if self.bar.tasks[self.task].total is not None:
-            return
-        found = f"{self.name}: {progress.total} clips"
-        if progress.resumed:
-            found += f", {progress.resumed} of them there already: going on"
-        self._line(found)
-
-    def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+_OPTIONS = {"data", "workers", "share", "strict", "check"}
+# What of data= is no setting of the recipe, but an argument of prepare().
+_ARGUMENTS = ("root", "store", "train_list", "test_list", "download", "timeout")
 
 
 def run(cfg: DictConfig, console: Console) -> None:
-    """Prepare a data set and print what became of it.
+    """Prepare a data set and print what became of it, or check a store that is there.
 
     Args:
         cfg: The composed configuration.
         console: Where to print.
 
     Raises:
-        RecipeError: It cannot be prepared, or clips were rejected and ``strict`` is set.
+        RecipeError: It cannot be prepared, or clips were rejected and ``strict`` is set, or the
+            store that was to be checked is damaged.
     """
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        raise RecipeError(f"{', '.join(missing)} must be given, as {missing[0]}=FOLDER")
+    _check_options(cfg)
     # Here: it takes torch with it, seconds that a mistyped override should not cost.
-    from inforeg_lightning.data.prepare import prepare
-    from inforeg_lightning.data.prepare_pool import WorkerError
+    from inforeg_lightning.data.prepare import RawTreeError, WorkerError
     from inforeg_lightning.data.store import StoreError
 
-    options = {str(key): value for key, value in cfg.data.items()}
     try:
-        with Display(cfg.data.name, console) as display:
-            result = prepare(**options, workers=cfg.workers, share=cfg.share, watch=display.show)
-    except (ValueError, StoreError, WorkerError) as error:
+        text = _checked(cfg.data.store) if cfg.check else _prepared(cfg, console)
+    except InstantiationException as error:
+        raise RecipeError(str(error.__cause__ or error)) from None
+    except (OSError, ImportError, ValueError, StoreError, RawTreeError, WorkerError) as error:
         raise RecipeError(str(error)) from error
-    console.print(result.summary(), highlight=False, markup=False, soft_wrap=True)
+    _print(console, text)
+
+
+def _check_options(cfg: DictConfig) -> None:
+    missing = OmegaConf.missing_keys(cfg) - ({"data.root"} if cfg.check else set())
+    if missing:
+        names = sorted(missing)
+        raise RecipeError(f"{', '.join(names)} must be given, as {names[0]}=FOLDER")
+    if unknown := sorted(set(cfg) - _OPTIONS):
+        raise RecipeError(
+            f"there is no option {unknown[0]}; there are {', '.join(sorted(_OPTIONS))}"
+        )
+    for name in ("strict", "check", "data.download"):
+        value = OmegaConf.select(cfg, name)
+        if not isinstance(value, bool):
+            raise RecipeError(f"{name} must be true or false, got {value!r}")
+
+
+def _checked(store: str) -> str:
+    from inforeg_lightning.data.store import Store, StoreError
+    from inforeg_lightning.data.store.names import folder_argument
+
+    opened = Store(folder_argument("data.store", store))
+    if damaged := opened.damaged():
+        raise StoreError(
+            f"the store {store} is damaged (frames.bin or audio.bin: the bytes of {len(damaged)} "
+            f"clips are not those that were written, {damaged[0]} first); delete it and prepare it "
+            "again"
+        )
+    return f"{store}: {len(opened)} clips, every byte of every file is as it was written"
+
+
+def _prepared(cfg: DictConfig, console: Console) -> str:
+    from inforeg_lightning.data.prepare import prepare
+
+    options = {str(key): value for key, value in cfg.data.items()}
+    arguments = {name: options.pop(name) for name in _ARGUMENTS if name in options}
+    recipe = instantiate(options)
+    with ClipDisplay(recipe.data, console) as display:
+        result = prepare(
+            recipe, **arguments, workers=cfg.workers, share=cfg.share, watch=display.show
+        )
     if cfg.strict and result.rejected:
+        _print(console, result.summary())
         name, reason = result.rejected[0]
         raise RecipeError(
             f"strict=true, and {len(result.rejected)} clips were rejected; the first is "
             f"{name} ({reason})"
         )
+    return result.summary()
+
+
+def _print(console: Console, text: str) -> None:
+    # A path need not be UTF-8.
+    text = text.encode(errors="backslashreplace").decode()
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @hydra.main(version_base="1.3", config_path="../conf/prepare", config_name="prepare")
 def main(cfg: DictConfig) -> None:
     """Prepare what the command line composes."""
-    try:
-        run(cfg, Console())
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here")
-        raise SystemExit(130) from None
+    run(cfg, Console())
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come; not an error, which Hydra would catch."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise _Terminated
 
 
 if __name__ == "__main__":
-    main()
+    if {"-m", "--multirun"} & set(sys.argv):
+        sys.exit("prepare.py prepares one data set at a time: leave out --multirun")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here")
+        sys.exit(130)
+    except _Terminated:
+        print("ended by SIGTERM: the same command goes on from here")
+        sys.exit(143)

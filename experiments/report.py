@@ -1,8 +1,9 @@
-"""Fold run folders into a table, figures and one HTML page.
+"""Fold run folders into tables, figures and one HTML page, or print those of an earlier report.
 
-Example::
+Examples::
 
     python experiments/report.py runs/av_digits
+    python experiments/report.py experiments/results/av_digits_study.json
 """
 
 import argparse
@@ -15,30 +16,25 @@ from inforeg_lightning.report import (
     MorePlots,
     embedding_plots,
     load_runs,
+    read_tables,
     summarise,
     sweep_plots,
     write_report,
 )
-from references import remarks
+from running.references import remarks
 
 
 def main() -> int:
     """Write the report that the command line asks for; 1 where there is nothing to report."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="folders to search for run folders")
-    parser.add_argument(
-        "--out", type=Path, help="where the report goes (default: `report` in the first folder)"
-    )
-    parser.add_argument("--baseline", default="none", help="method compared with (default: none)")
-    parser.add_argument(
-        "--tsne", action="store_true", help="draw the encoders' features too (seconds a panel)"
-    )
-    parser.add_argument("--sweep", metavar="PARAMETER", help="draw accuracy against beta or K too")
-    arguments = parser.parse_args()
+    arguments = _arguments()
+    files = [path for path in arguments.runs if path.suffix == ".json"]
+    if files:
+        return _print_tables(files)
     try:
         runs, unreadable = load_runs(arguments.runs)
     except FileNotFoundError as error:
-        parser.error(str(error))
+        print(error, file=sys.stderr)
+        return 1
     for problem in unreadable:
         print(f"left out: {problem.folder}: {problem.reason}", file=sys.stderr)
     if not runs:
@@ -51,9 +47,40 @@ def main() -> int:
     more: list[MorePlots] = [embedding_plots] if arguments.tsne else []
     if arguments.sweep:
         more.append(partial(sweep_plots, parameter=arguments.sweep))
-    write_report(summaries, unreadable, out, command, above, more)
-    print((out / "report.md").read_text())
+    try:
+        write_report(summaries, unreadable, out, command, above, more)
+    except OSError as error:
+        print(f"--out: the report cannot be written there ({error})", file=sys.stderr)
+        return 1
+    print((out / "report.md").read_text(encoding="utf-8"))
     print(f"Page: {(out / 'report.html').resolve()}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="folders to search, or result.json files of reports"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where the report goes (default: `report` in the first folder)"
+    )
+    parser.add_argument("--baseline", default="none", help="method compared with (default: none)")
+    parser.add_argument(
+        "--tsne", action="store_true", help="draw the encoders' features too (seconds per panel)"
+    )
+    parser.add_argument("--sweep", metavar="PARAMETER", help="draw accuracy against beta or K too")
+    return parser.parse_args()
+
+
+def _print_tables(files: list[Path]) -> int:
+    try:
+        found = [table for file in files for table in read_tables(file)]
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for table in found:
+        print(f"{table.experiment}. {table.caption}:\n\n{table.markdown()}\n")
     return 0
 
 

@@ -17,8 +17,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from checks import RecipeError
-from prepare import Display
+from running.clip_display import ClipDisplay
+from running.errors import RecipeError
 
 _OPTIONS = ("store", "out", "shard_mb", "check")
 
@@ -56,7 +56,7 @@ def run(cfg: DictConfig, console: Console) -> None:
         display.show(Progress(done, 0, total))
 
     try:
-        with Display("shards", console) as display:
+        with ClipDisplay("shards", console) as display:
             meta = write_shards(store, out, cfg.shard_mb, watch)
     except (ImportError, OSError, StoreError, ValueError) as error:
         raise RecipeError(str(error)) from error

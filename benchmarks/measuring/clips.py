@@ -6,7 +6,7 @@ says how much fine structure there is, to see what depends on it.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice, product
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from inforeg_lightning.data.splits import CREMAD_CLASSES
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
 
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 SECONDS, RATE, SIZE = 2.5, 16_000, (360, 480)
@@ -96,37 +96,12 @@ def scene(rng: np.random.Generator, size: tuple[int, int], detail: float) -> NDA
     return levels.clamp(0, 255).byte()[0].permute(1, 2, 0).numpy()
 
 
-def write_kinds(
-    folder: Path, number: int, kinds: Mapping[str, tuple[str, int]], detail: float = 1.0
-) -> tuple[Path, dict[str, Path]]:
-    """Write one clip: its sound, and its pictures once for each kind of video.
-
-    Args:
-        folder: Where to.
-        number: Which clip.
-        kinds: File ending -> codec, and the most frames from one key frame to the next.
-        detail: Strength of the fine structure of the frames.
-    """
-    rng = np.random.default_rng(number)
-    wav = folder / f"{number}.wav"
-    soundfile.write(wav, _sound(rng), RATE, subtype="PCM_16")
-    frames = list(_frames(rng, detail))
-    videos = {ending: folder / f"{number}.{ending}" for ending in kinds}
-    for ending, (codec, gap) in kinds.items():
-        write_video(videos[ending], iter(frames), codec, gap)
-    return wav, videos
-
-
-def write_video(
-    path: Path, frames: Iterator[NDArray[np.uint8]], codec: str = "flv", gap: int | None = None
-) -> None:
-    """Write frames, by default as flv1 with a key frame every 12, which is FFmpeg's default."""
+def write_video(path: Path, frames: Iterator[NDArray[np.uint8]]) -> None:
+    """Write frames as flv1 with a key frame every 12, which is FFmpeg's default."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=FRAME_RATE)
+        stream = container.add_stream("flv", rate=FRAME_RATE)
         stream.height, stream.width = SIZE
         stream.pix_fmt, stream.thread_count = "yuv420p", 1
-        if gap is not None:
-            stream.codec_context.gop_size = gap
         for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))

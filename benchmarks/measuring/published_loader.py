@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-from inforeg_lightning.data.augment import IMAGENET_MEAN, IMAGENET_STD
-from inforeg_lightning.data.decode import read_frames
-from inforeg_lightning.data.splits import CREMAD_CLASSES
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
+from inforeg_lightning.data.loading.augment import IMAGENET_MEAN, IMAGENET_STD
+from inforeg_lightning.data.prepare.decode import read_frames
 
 FULL_SIZE = 10_000  # larger than any frame, so that none is reduced
 _WINDOW = scipy.signal.get_window("hann", 512).astype(np.float32)

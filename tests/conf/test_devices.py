@@ -40,15 +40,15 @@ def test_the_batch_of_the_recipe_is_shared_so_that_an_epoch_has_as_many_steps(tw
     ("batch", "mode", "message"),
     [
         (15, None, "15 cannot be shared by 2"),
-        (16, RunMode.MULTIRUN, r"a sweep \(-m\) trains in one process.* experiments/paper\.py"),
+        (16, RunMode.MULTIRUN, r"a sweep \(-m\) trains in one process.* experiments/study\.py"),
     ],
 )
 def test_what_processes_cannot_share_is_one_error(monkeypatch, batch, mode, message):
-    import training
-    from checks import RecipeError
+    from running import building
+    from running.errors import RecipeError
 
-    monkeypatch.setattr(training.HydraConfig, "initialized", lambda: mode is not None)
-    monkeypatch.setattr(training.HydraConfig, "get", lambda: SimpleNamespace(mode=mode))
+    monkeypatch.setattr(building.HydraConfig, "initialized", lambda: mode is not None)
+    monkeypatch.setattr(building.HydraConfig, "get", lambda: SimpleNamespace(mode=mode))
     data, trainer = SimpleNamespace(batch_size=batch), SimpleNamespace(num_devices=2, num_nodes=1)
     with pytest.raises(RecipeError, match=message):
-        training._share_batch(data, trainer)
+        building.share_batch(data, trainer)

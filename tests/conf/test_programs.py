@@ -1,16 +1,12 @@
+"""The programs, run as a user runs them: what they print, write and leave."""
+
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-DEMO = Path(__file__).resolve().parents[2] / "experiments" / "demo.py"
+RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
 
 FILES = {
     "config.yaml",
@@ -131,9 +127,9 @@ def test_a_configuration_that_cannot_run_is_one_sentence(start, tmp_path):
 def test_demo_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
     runs, _ = sweep
     arguments = (*QUICK, "--methods", "none", "inforeg", "--seeds", "0", "--workers", "2")
-    process = start("demo.py", *arguments, cwd=tmp_path)
+    process = start("study.py", "demo", *arguments, cwd=tmp_path)
     assert "[2/2]" in process.stdout
-    assert (tmp_path / "runs" / "demo" / "report.html").exists()
+    assert (tmp_path / "runs" / "studies" / "synthetic" / "demo" / "report.html").exists()
     for file in (tmp_path / "runs" / "synthetic").rglob("result.json"):
         ours = json.loads(file.read_text())
         theirs = json.loads((runs / file.relative_to(tmp_path / "runs/synthetic")).read_text())
@@ -141,57 +137,24 @@ def test_demo_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
             assert ours[key] == theirs[key]
 
 
-def test_demo_names_a_failing_run_and_goes_on(start, tmp_path):
-    folder = tmp_path / "runs/synthetic/none/trainer.max_epochs=1"
-    folder.mkdir(parents=True)
-    (folder / "seed=0").write_text("a file where the run folder should go")
-    arguments = (*QUICK, "--methods", "none", "--seeds", "0", "1", "--workers", "1")
-    process = start("demo.py", *arguments, cwd=tmp_path, status=1)
-    assert "failed: none, seed 0" in process.stdout
-    assert "1 of 2 runs" in process.stdout
-    assert (folder / "seed=1" / "result.json").exists()
+def test_a_sweep_that_cannot_begin_leaves_nothing(start, tmp_path):
+    process = start("train.py", "-m", *QUICK, "seed=-1,-2", cwd=tmp_path, status=1)
+    assert "seed must be an integer of at least 0, got -1" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def _heeding_interrupts():
-    # A shell ignores SIGINT for what it puts in the background, and children inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+def test_report_prints_the_tables_of_the_committed_results(start, tmp_path):
+    results = sorted(RESULTS.glob("*.json"))
+    process = start("report.py", *results, cwd=tmp_path)
+    shown = {"study": "| 81.0 ± 2.2 (+3.8 ± 0.9) |", "calibration": "| 91.6 ± 1.2 ("}
+    assert all(row in process.stdout for row in shown.values())
+    assert "| MSLR (rates 0.25, 1.75), best of grid | 88.0 ± 4.6 (+12.4 ± 2.2) |" in process.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "how", ["SIGINT", "SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow)]
-)
-@pytest.mark.usefixtures("_heeding_interrupts")
-def test_workers_end_with_the_demo(tmp_path, how):
-    command = [sys.executable, str(DEMO), "experiment=synthetic", "trainer.max_epochs=5000"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "INFOREG_TEST": str(tmp_path)}
-    with subprocess.Popen(
-        [*command, "--workers", "1"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert any("epoch 10/" in line for line in process.stdout)
-        assert len(_processes_with(f"INFOREG_TEST={tmp_path}")) > 1
-        # Ctrl-C reaches the whole group of a terminal, the others one process.
-        send = os.killpg if how == "SIGINT" else os.kill
-        send(process.pid, getattr(signal, how))
-        process.stdout.read()
-    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[how]
-    deadline = time.monotonic() + 20
-    while _processes_with(f"INFOREG_TEST={tmp_path}") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert _processes_with(f"INFOREG_TEST={tmp_path}") == []
-
-
-def _processes_with(variable):
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if variable.encode() in environment.read_bytes().split(b"\0"):
-                found.append(environment.parent.name)
-    return found
+def test_report_of_a_file_without_tables_is_one_sentence(start, tmp_path):
+    (tmp_path / "x.json").write_text('{"experiments": {"a": [1]}}')
+    process = start("report.py", tmp_path / "x.json", cwd=tmp_path, status=1)
+    assert "does not hold the tables of a report" in process.stderr
+    assert process.stderr.count("\n") == 1

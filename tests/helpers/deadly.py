@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import PosixPath
 
+import numpy as np
+
 
 class Crashing(PosixPath):
     """Ends the process that asks for the file's size by a segmentation fault."""
@@ -37,3 +39,29 @@ class Odd(PosixPath):
 
     def stat(self, **_):
         raise LookupError("something odd")
+
+
+class Killed(PosixPath):
+    """Is killed from outside the first four times that the file's size is asked for."""
+
+    def stat(self, **_):
+        seen = PosixPath(f"{self}.killed")
+        times = len(seen.read_text()) if seen.exists() else 0
+        if times < 4:
+            seen.write_text("x" * (times + 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return PosixPath(self).stat()
+
+
+class Greedy(PosixPath):
+    """Takes more memory than there is for a clip."""
+
+    def stat(self, **_):
+        return np.zeros(3 << 30, np.uint8).sum()
+
+
+class KilledAlways(PosixPath):
+    """Is killed from outside each time that the file's size is asked for."""
+
+    def stat(self, **_):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from inforeg_lightning.data.clips import Clips
+from inforeg_lightning.data.store.clips import Clips
 
 
 def assert_same_clips(one: Clips, other: Clips) -> None:

@@ -1,16 +1,272 @@
 """AV-MNIST: MNIST's images and recorded spoken digits, the counterpart of AV-Digits."""
 
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from inforeg_lightning.data.av_digits_recipe import CLASS_NAMES
-from inforeg_lightning.data.av_mnist_recipe import AVMNISTRecipe
-from inforeg_lightning.data.cached import CachedDataModule, default_root
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from inforeg_lightning.data.digits.arrays import CLASS_NAMES, Arrays, Rendering, Split, make_arrays
+from inforeg_lightning.data.digits.cached import CachedDataModule
+from inforeg_lightning.data.digits.files import Download, download, read_idx, read_recording
+from inforeg_lightning.data.digits.rendering import Array
+from inforeg_lightning.data.loading.in_memory import SPLITS
+from inforeg_lightning.data.store.download import default_root
+
+SAMPLE_RATE = 8_000
+"""Of the recordings, in Hz."""
+
+LAYOUT = """\
+  mnist/train-images-idx3-ubyte.gz   (each also without .gz)
+  mnist/train-labels-idx1-ubyte.gz
+  mnist/t10k-images-idx3-ubyte.gz
+  mnist/t10k-labels-idx1-ubyte.gz
+  fsdd/{digit}_{speaker}_{index}.wav (in any folder below fsdd)"""
+
+_FILES = {"train": "train", "test": "t10k"}
+
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+_FSDD = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip"
+_MD5 = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+DOWNLOADS = (
+    *(Download(_MNIST + name, f"mnist/{name}", md5) for name, md5 in _MD5.items()),
+    # Archives of a tag may be packed anew, so a sum would mean nothing: the recordings are counted
+    # when they are read.
+    Download(_FSDD, "fsdd/recordings"),
+)
+
+Recording = tuple[str, int, int]
+"""Speaker, digit and number of a recording."""
+
+
+@dataclass(frozen=True)
+class AVMNISTSplit:
+    """One split.
+
+    Attributes:
+        speakers: Speakers of the Free Spoken Digit Dataset; disjoint between splits.
+        half: The half of MNIST whose images it takes, ``"train"`` or ``"test"``; no image is
+            taken twice.
+        renderings: Samples made of each recording, each with another image, place and noise.
+    """
+
+    speakers: tuple[str, ...]
+    half: str
+    renderings: int
+
+
+@dataclass(frozen=True)
+class AVMNISTRecipe(Rendering):
+    """All that determines AV-MNIST but its seed; the defaults are AV-MNIST.
+
+    Attributes:
+        train: Training split.
+        val: Validation split, of a speaker and of images that are not trained on.
+        test: Test split, of MNIST's own test images.
+        recordings: Recordings of each digit by each speaker, numbered from 0.
+        snr_db: Least and greatest ratio of word to noise, in dB.
+
+    The other attributes are those of ``Rendering``.
+    """
+
+    train: AVMNISTSplit = AVMNISTSplit(("george", "jackson", "lucas"), "train", 2)
+    val: AVMNISTSplit = AVMNISTSplit(("nicolas",), "train", 1)
+    test: AVMNISTSplit = AVMNISTSplit(("theo", "yweweler"), "test", 1)
+    recordings: int = 50
+    snr_db: tuple[float, float] = (10.0, 10.0)
+    digit_sizes: tuple[int, int] = (18, 20)
+    fft_size: int = 512
+    hop: int = 256
+
+    def needed(self) -> set[tuple[str, int, int]]:
+        """Speaker, digit and number of every recording that is used."""
+        speakers = [name for split in (self.train, self.val, self.test) for name in split.speakers]
+        return set(product(speakers, range(10), range(self.recordings)))
+
+
+class Source(NamedTuple):
+    """Where one sample comes from.
+
+    Attributes:
+        image: Row in its half of MNIST.
+        label: Class, 0 to 9.
+        speaker: Who says the digit.
+        recording: Number of the recording.
+        snr_db: Ratio of word to noise in dB.
+    """
+
+    image: int
+    label: int
+    speaker: str
+    recording: int
+    snr_db: float
+
+
+def plan(
+    recipe: AVMNISTRecipe, data_seed: int, labels: dict[str, NDArray[np.int64]]
+) -> dict[str, list[Source]]:
+    """Say of what every sample of every split is made, without making it.
+
+    Args:
+        recipe: The data set's settings.
+        data_seed: Seed of everything random.
+        labels: Half of MNIST -> labels of its images.
+
+    Returns:
+        Split -> sources, in a random order. No image and no speaker is in two splits.
+
+    Raises:
+        ValueError: A speaker is in two splits, or MNIST has too few images of a class.
+    """
+    speakers = [name for split in SPLITS for name in getattr(recipe, split).speakers]
+    if len(set(speakers)) != len(speakers):
+        raise ValueError(f"a speaker must be in one split only, got {speakers}")
+    rng = np.random.default_rng([data_seed, 0])
+    unused = {
+        half: [rng.permutation(np.flatnonzero(of == label)).tolist() for label in range(10)]
+        for half, of in labels.items()
+    }
+    planned = {}
+    # The small splits take their images first: they stay what they are if training grows.
+    for split in reversed(SPLITS):
+        settings = getattr(recipe, split)
+        planned[split] = _plan_split(recipe, settings, unused[settings.half], rng)
+    return {split: planned[split] for split in SPLITS}
+
+
+def _plan_split(
+    recipe: AVMNISTRecipe, split: AVMNISTSplit, unused: list[list[int]], rng: np.random.Generator
+) -> list[Source]:
+    sources = []
+    for label in range(len(CLASS_NAMES)):
+        needed = len(split.speakers) * recipe.recordings * split.renderings
+        if len(unused[label]) < needed:
+            raise ValueError(
+                f"AV-MNIST needs {needed} more images of the digit {label} from MNIST's "
+                f"{split.half} half, which has {len(unused[label])} left"
+            )
+        sources += [
+            Source(unused[label].pop(), label, speaker, number, float(rng.uniform(*recipe.snr_db)))
+            for speaker in split.speakers
+            for number in range(recipe.recordings)
+            for _ in range(split.renderings)
+        ]
+    return [sources[i] for i in rng.permutation(len(sources))]
+
+
+def generate(recipe: AVMNISTRecipe, data_seed: int, root: Path) -> Arrays:
+    """Make the whole data set.
+
+    Args:
+        recipe: The data set's settings.
+        data_seed: Seed of everything random.
+        root: Folder of the images and recordings.
+
+    Returns:
+        What ``make_arrays`` returns: for each split ``audio``, ``image`` and ``label``.
+
+    Raises:
+        FileNotFoundError: Images or recordings that the recipe asks for are not there.
+        ValueError: They are damaged, or there are too few.
+    """
+    mnist = {half: read_mnist(root, half) for half in _FILES}
+    planned = plan(recipe, data_seed, {half: labels for half, (_, labels) in mnist.items()})
+    needed = {(s.speaker, s.label, s.recording) for split in SPLITS for s in planned[split]}
+    waves = {
+        recording: read_recording(path, SAMPLE_RATE)
+        for recording, path in find_recordings(root, needed).items()
+    }
+    splits = (
+        (
+            split,
+            Split(
+                [waves[s.speaker, s.label, s.recording] for s in sources],
+                [s.snr_db for s in sources],
+                np.array([s.image for s in sources], np.int64),
+                *mnist[getattr(recipe, split).half],
+            ),
+        )
+        for split, sources in planned.items()
+    )
+    return make_arrays(recipe, data_seed, splits, SAMPLE_RATE, highest_hz=3800.0)
+
+
+def check_layout(root: Path, needed: Iterable[Recording]) -> None:
+    """Make sure that the files of MNIST and the recordings are there.
+
+    Raises:
+        FileNotFoundError: They are not; the message shows the layout.
+    """
+    for half in _FILES:
+        for kind in ("images-idx3", "labels-idx1"):
+            _idx_path(root, f"{_FILES[half]}-{kind}-ubyte")
+    find_recordings(root, needed)
+
+
+def read_mnist(root: Path, half: str) -> tuple[Array, NDArray[np.int64]]:
+    """The images of one half, ``(N, H, W)`` in [0, 1], and their labels ``(N,)``.
+
+    Raises:
+        FileNotFoundError: A file is not there; the message shows the layout.
+        ValueError: A file is no IDX file of bytes, or is truncated, or the two do not fit.
+    """
+    images = read_idx(_idx_path(root, f"{_FILES[half]}-images-idx3-ubyte"), 3)
+    labels = read_idx(_idx_path(root, f"{_FILES[half]}-labels-idx1-ubyte"), 1)
+    if len(images) != len(labels):
+        raise ValueError(
+            f"MNIST's {half} half in {root / 'mnist'} has {len(images)} images, but "
+            f"{len(labels)} labels; get both files again"
+        )
+    return (images / 255).astype(np.float32), labels.astype(np.int64)
+
+
+def _idx_path(root: Path, name: str) -> Path:
+    packed, plain = root / "mnist" / f"{name}.gz", root / "mnist" / name
+    if not packed.exists() and not plain.exists():
+        raise _missing(root, f"neither {packed} nor {plain} exists")
+    return packed if packed.exists() else plain
+
+
+def find_recordings(root: Path, needed: Iterable[Recording]) -> dict[Recording, Path]:
+    """The file, anywhere below ``fsdd``, of every recording that is needed.
+
+    Raises:
+        FileNotFoundError: Some are not there; the message shows the layout.
+    """
+    found = {}
+    for path in sorted((root / "fsdd").rglob("*.wav")):
+        parts = path.stem.split("_")
+        if len(parts) == 3 and parts[0].isdigit() and parts[2].isdigit():
+            found[parts[1], int(parts[0]), int(parts[2])] = path
+    if not found:
+        raise _missing(root, f"{root / 'fsdd'} holds no recordings")
+    wanted = sorted(set(needed))
+    if lacking := [recording for recording in wanted if recording not in found]:
+        speaker, digit, number = lacking[0]
+        raise _missing(
+            root,
+            f"{len(lacking)} of {len(wanted)} recordings are missing, "
+            f"{digit}_{speaker}_{number}.wav among them; the speakers there are "
+            f"{sorted({name for name, _, _ in found})}",
+        )
+    return {recording: found[recording] for recording in wanted}
+
+
+def _missing(root: Path, what: str) -> FileNotFoundError:
+    """The error that shows how the folder should look."""
+    return FileNotFoundError(
+        f"AV-MNIST: {what}. Expected below root={root}:\n{LAYOUT}\n"
+        "download=True fetches all of it (30 MB) on a machine with internet"
+    )
 
 
 class AVMNISTDataModule(CachedDataModule):
@@ -18,7 +274,7 @@ class AVMNISTDataModule(CachedDataModule):
 
     Images are MNIST's 28 × 28, placed off-centre and overlapped by fragments of others. Sound is
     the Free Spoken Digit Dataset's, six speakers at 8 kHz. Neither a speaker nor an image is in two
-    splits, and test images are MNIST's own test half (``av_mnist_generate.plan`` lists what
+    splits, and test images are MNIST's own test half (``plan`` lists what
     each sample is made of).
 
     Both are read from ``root`` (or fetched to it, if ``download`` is set), turned into one cached
@@ -30,7 +286,7 @@ class AVMNISTDataModule(CachedDataModule):
     Args:
         root: Folder with ``mnist`` and ``fsdd``, and of the cache; by default ``av-mnist`` in
             ``inforeg-lightning`` in the user's cache folder.
-        batch_size: Samples a training batch; evaluation takes at least 256.
+        batch_size: Samples per training batch; evaluation takes at least 256.
         seed: Seed of the order of training batches; the order of an epoch depends on nothing else.
         num_workers: Worker processes of the loaders; the data are in memory, so 0 is fastest.
         data_seed: Seed of pairing, places and noise.
@@ -45,8 +301,9 @@ class AVMNISTDataModule(CachedDataModule):
     """
 
     title = "AV-MNIST"
+    file = "av-mnist"
+    recipe: AVMNISTRecipe
     class_names: tuple[str, ...] = CLASS_NAMES
-    modalities: tuple[str, ...] = ("audio", "image")
 
     def __init__(
         self,
@@ -58,28 +315,10 @@ class AVMNISTDataModule(CachedDataModule):
         recipe: AVMNISTRecipe | None = None,
         download: bool = False,
     ) -> None:
-        super().__init__(
-            default_root() / "av-mnist" if root is None else Path(root),
-            batch_size,
-            seed,
-            num_workers,
-        )
         self.recipe = AVMNISTRecipe() if recipe is None else recipe
-        self.data_seed, self.download = data_seed, download
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Modality -> shape of one sample, channels first."""
-        recipe = self.recipe
-        return {
-            "audio": (1, recipe.mel_bands, recipe.frames),
-            "image": (1, recipe.image_size, recipe.image_size),
-        }
-
-    @property
-    def path(self) -> Path:
-        """The cached file; its name changes with the recipe and ``data_seed``."""
-        return self.root / f"av-mnist-{self.recipe.fingerprint(self.data_seed)}.npz"
+        self.download = download
+        folder = default_root() / "av-mnist" if root is None else root
+        super().__init__(folder, batch_size, seed, num_workers, data_seed)
 
     def check(self) -> None:
         """Find out, before training, whether the sources are there where they will be needed.
@@ -89,15 +328,10 @@ class AVMNISTDataModule(CachedDataModule):
         """
         if self.download or self.path.exists():
             return
-        from inforeg_lightning.data.av_mnist_sources import check_layout
-
         check_layout(self.root, self.recipe.needed())
 
-    def generate(self) -> "dict[str, NDArray[np.generic]]":
-        """Make the arrays; see ``av_mnist_generate.generate``."""
-        from inforeg_lightning.data.av_mnist_generate import generate
-        from inforeg_lightning.data.av_mnist_sources import download
-
+    def generate(self) -> Arrays:
+        """Make the arrays; see ``generate``."""
         if self.download:
-            download(self.root)
+            download(self.root, DOWNLOADS)
         return generate(self.recipe, self.data_seed, self.root)

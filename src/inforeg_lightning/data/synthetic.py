@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inforeg_lightning.data.in_memory import Batch, in_memory_loader
+from inforeg_lightning.data.loading.in_memory import Batch, in_memory_loader
 
 
 class SyntheticDataModule(L.LightningDataModule):
-    """Gaussian noise around one random prototype a class and modality.
+    """Gaussian noise around one random prototype per class and modality.
 
     Batches are ``{modality: float32 (B, *shape), "label": int64 (B,)}``. The same arguments give
     the same tensors, whatever the global seed; the three splits share the prototypes only.
@@ -20,7 +20,7 @@ class SyntheticDataModule(L.LightningDataModule):
         shapes: Modality -> shape of one sample.
         num_classes: Number of classes, drawn equally often.
         sizes: Samples in the train, validation and test split.
-        batch_size: Samples a batch.
+        batch_size: Samples per batch.
         seed: Seed of the tensors and of the order of training batches.
         noise: Standard deviation of the noise, by modality or one for all; the prototypes have
             standard deviation 1. The noisier modality is the harder one.

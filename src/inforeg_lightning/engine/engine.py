@@ -13,20 +13,18 @@ from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Tracker
 from inforeg_lightning.engine.checkpoint import read_state, write_state
 from inforeg_lightning.engine.checks import (
-    check_encoders,
     check_ignored,
-    check_parameters,
     check_period,
-    resolve,
 )
 from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
+from inforeg_lightning.engine.finding import Finder
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
 from inforeg_lightning.engine.probe.target import check_present
-from inforeg_lightning.engine.reporting import ignore, listen
+from inforeg_lightning.engine.reporting import check_report, ignore, listen, no_logits
 from inforeg_lightning.engine.scoring import SCORES, StepScores
 from inforeg_lightning.engine.validation import Validation
 
@@ -59,13 +57,8 @@ class Engine:
         period: int | str,
         name: str,
     ) -> None:
-        self.paths = check_encoders(encoders)
-        self.modalities = tuple(self.paths)
-        if head is not None and not isinstance(head, str):
-            raise TypeError(
-                "`head` must be an attribute path or None, but is of type "
-                f"{type(head).__name__}: write where it stands in the model, as in head='head'"
-            )
+        self._found = Finder(encoders, head)
+        self.modalities = tuple(self._found.paths)
         score = method.score
         if not callable(score) and score not in SCORES:
             raise ValueError(f"`score` must be a callable or one of {[*SCORES]}, but is {score!r}")
@@ -75,7 +68,6 @@ class Engine:
                 "edits what is passed back through it."
             )
         self.method = method
-        self.head_path = head
         self.ignore_index = check_ignored(ignore_index)
         self.period = check_period(period)
         self.name = name
@@ -87,8 +79,6 @@ class Engine:
             name,
         )
         self.processes = Processes()
-        self.probe: UnimodalProbe | None = None
-        self.modules: dict[str, list[nn.Module]] = {}
         self.validation = Validation(method, self.tracker, ignore_index)
         self.refuses_early_backward = False
         """Whether a backward pass before the scores is an error, for methods that edit the head."""
@@ -102,6 +92,26 @@ class Engine:
         self._is_open = False
         self._awaits_scores = False
         self._stepped = False
+
+    @property
+    def paths(self) -> Mapping[str, tuple[str, ...]]:
+        """Modality -> attribute paths of its encoder."""
+        return self._found.paths
+
+    @property
+    def head_path(self) -> str | None:
+        """Attribute path of the head."""
+        return self._found.head_path
+
+    @property
+    def modules(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Modality -> its modules, once found."""
+        return self._found.modules
+
+    @property
+    def probe(self) -> UnimodalProbe | None:
+        """What watches them, once found, if there is a head."""
+        return self._found.probe
 
     @property
     def device(self) -> torch.device:
@@ -124,24 +134,10 @@ class Engine:
         Raises:
             ValueError: A path leads nowhere, or the modules do not fit.
         """
-        modules = {
-            modality: [resolve(model, path, f"encoders[{modality!r}]") for path in paths]
-            for modality, paths in self.paths.items()
-        }
-        head = None if self.head_path is None else resolve(model, self.head_path, "head")
+        edit = self._edit_output if self.method.edits_head else None
+        changed = self._found.find(model, will_unfreeze, edit)
         listen(self, model)
-        if self.probe is not None and head is not None and self.probe.watches(modules, head):
-            return False
-        if head is None and modules == self.modules:
-            return False
-        check_parameters(modules, head, will_unfreeze)
-        self._close_probe()
-        self.modules = modules
-        if head is not None:
-            self.probe = UnimodalProbe(
-                modules, head, self._edit_output if self.method.edits_head else None
-            )
-        return True
+        return changed
 
     def attach(self, processes: Processes, optimizers: Sequence[Optimizer], host: Any) -> None:
         """Take the modules that were found, on the device they train on.
@@ -183,8 +179,7 @@ class Engine:
     def close(self) -> None:
         """Remove the hooks, and let go of the model."""
         ignore(self)
-        self._close_probe()
-        self.modules = {}
+        self._found.close()
         self._forget_batch()
         self.tracker.detach()
         self.method.detach()
@@ -240,7 +235,7 @@ class Engine:
         )
         self._scores.add_loss(finite)
         if self.method.needs_scores and not self._scores.ever_scored:
-            raise ValueError(self._no_logits())
+            raise ValueError(no_logits(self.head_path))
         self.method.before_backward(target, finite)
 
     def before_step(self, optimizer: Optimizer, index: int) -> None:
@@ -300,17 +295,7 @@ class Engine:
 
     def receive(self, logits: Mapping[str, Tensor | None], target: Tensor) -> None:
         """Take the unimodal logits of a batch; see :func:`report_unimodal`."""
-        if self.head_path is not None:
-            raise ValueError(
-                f"unimodal logits are reported, but `head={self.head_path!r}` is given too. Leave "
-                "out `head=` to use what training_step reports."
-            )
-        if set(logits) != set(self.modalities):
-            raise ValueError(
-                f"`report_unimodal` got logits of {sorted(logits)}, but {self.name} has "
-                f"encoders of {sorted(self.modalities)}. Report every modality by the same name, "
-                "None if the batch does not have it."
-            )
+        check_report(logits, self.modalities, self.head_path, self.name)
         found = {m: z.detach() for m in self.modalities if (z := logits[m]) is not None}
         if self.validation.is_open:
             self.validation.add(found, target)
@@ -388,24 +373,6 @@ class Engine:
                 "which decide what is passed back: leave the block of `with regulator.batch(...)` "
                 "before `loss.backward()`"
             )
-
-    def _no_logits(self) -> str:
-        return (
-            "there are no unimodal logits: "
-            + (
-                "`head` was not given, and training_step made no `report_unimodal(...)` call."
-                if self.head_path is None
-                else f"`head={self.head_path!r}` was not called in training_step (in a loop "
-                "of your own: inside `with regulator.batch(...)`)."
-            )
-            + " Pass the attribute path of the module that makes the logits as `head=`, or "
-            "report them."
-        )
-
-    def _close_probe(self) -> None:
-        if self.probe is not None:
-            self.probe.close()
-            self.probe = None
 
     def _forget_batch(self) -> None:
         self._target, self._present, self._is_open = None, {}, False

@@ -1,6 +1,6 @@
 """Unimodal logits that a training step reports itself, and who listens."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -64,3 +64,41 @@ def report_unimodal(module: nn.Module, logits: Mapping[str, Tensor | None], targ
             raise TypeError(f"`{name}` must be a tensor, but is a {type(value).__name__}")
     for listener in list(_LISTENERS.get(module, ())):
         listener.receive(logits, target)
+
+
+def check_report(
+    logits: Mapping[str, Tensor | None],
+    modalities: Collection[str],
+    head_path: str | None,
+    name: str,
+) -> None:
+    """Check that what is reported is what is waited for.
+
+    Raises:
+        ValueError: There is a head already, or the names are others.
+    """
+    if head_path is not None:
+        raise ValueError(
+            f"unimodal logits are reported, but `head={head_path!r}` is given too. Leave out "
+            "`head=` to use what training_step reports."
+        )
+    if set(logits) != set(modalities):
+        raise ValueError(
+            f"`report_unimodal` got logits of {sorted(logits)}, but {name} has encoders of "
+            f"{sorted(modalities)}. Report every modality by the same name, None if the batch does "
+            "not have it."
+        )
+
+
+def no_logits(head_path: str | None) -> str:
+    """What to say where a training step has made no unimodal logits."""
+    what = (
+        "`head` was not given, and training_step made no `report_unimodal(...)` call."
+        if head_path is None
+        else f"`head={head_path!r}` was not called in training_step (in a loop of your own: inside "
+        "`with regulator.batch(...)`)."
+    )
+    return (
+        f"there are no unimodal logits: {what} Pass the attribute path of the module that makes "
+        "the logits as `head=`, or report them."
+    )

@@ -91,7 +91,7 @@ class FreeRun:
         return (went / free) ** 0.5 if free > 0 and went < float("inf") else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies, starts, the state of their optimizer and the ratio, in tensors and plain types."""
+        """Copies, starts, their optimizer and the ratio, in tensors and plain types."""
         return {
             "ratio": self.ratio(),
             "starts": [start.cpu() for start in self._starts],

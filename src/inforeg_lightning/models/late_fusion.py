@@ -1,4 +1,4 @@
-"""Late fusion: one encoder a modality, concatenated features, one linear head."""
+"""Late fusion: one encoder per modality, concatenated features, one linear head."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -15,7 +15,7 @@ _STAGES = ("train", "val", "test")
 
 
 class LateFusionClassifier(L.LightningModule):
-    """Classify from the concatenated features of one encoder a modality (the paper's network).
+    """Classify from the concatenated features of one encoder per modality (the paper's network).
 
     The loss is the cross-entropy of the fused logits. ``unimodal_losses=True`` adds one
     cross-entropy a modality on its unimodal logits ``z_m W_mᵀ + c / M``: with the regulation,

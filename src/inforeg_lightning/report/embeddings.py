@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from inforeg_lightning.report import style
 from inforeg_lightning.report.figures import Drawn, Plot, choose, wrapped
-from inforeg_lightning.report.runs import Features, Run
+from inforeg_lightning.report.folder import Features
+from inforeg_lightning.report.runs import Run
+from inforeg_lightning.report.schema import FolderError
 from inforeg_lightning.report.summary import Summary
 
 # Paul Tol's "muted": told apart by colour-blind readers.
@@ -20,10 +22,11 @@ CLASS_COLOURS = (
 )  # fmt: skip
 CLASS_MARKERS = "o^sXD"
 PERPLEXITY = 30
+NOTHING_KEPT = "no features kept"
 
 
 def embedding_plots(summary: Summary) -> list[Plot]:
-    """The t-SNE of each encoder, if the runs kept features; it takes seconds a panel.
+    """The t-SNE of each encoder, if the runs kept features; it takes seconds per panel.
 
     Of each method that the other figures show, the run with the least seed that all have.
     """
@@ -32,10 +35,10 @@ def embedding_plots(summary: Summary) -> list[Plot]:
     if not seeds:
         return []
     runs = [run for group in drawn.groups for run in group.runs if run.seed == min(seeds)]
-    features = [run.features() for run in runs]
-    if not any(features):
+    features = [_features(run) for run in runs]
+    most = max((len(each.label) for each in features if isinstance(each, Features)), default=0)
+    if not most:
         return []
-    most = max(len(each.label) for each in features if each)
     return [
         Plot(
             "tsne",
@@ -50,8 +53,8 @@ def embedding_plots(summary: Summary) -> list[Plot]:
     ]
 
 
-def embedding(drawn: Drawn, runs: list[Run], features: list[Features | None]) -> Figure:
-    """A row a modality, a column a method."""
+def embedding(drawn: Drawn, runs: list[Run], features: list[Features | str]) -> Figure:
+    """A row per modality, a column per method."""
     figure, axes = style.panels(len(drawn.modalities), len(runs), height=3.0, share=False)
     names: tuple[str, ...] = ()
     for column, (group, run, found) in enumerate(zip(drawn.groups, runs, features, strict=True)):
@@ -64,13 +67,22 @@ def embedding(drawn: Drawn, runs: list[Run], features: list[Features | None]) ->
                 panel.set_ylabel(f"{modality} encoder")
             probe = run.value("last", f"probe_{modality}")
             panel.set_xlabel("" if probe is None else f"probe {100 * probe:.1f} %")
-            if found is None or modality not in found.values:
-                panel.text(0.5, 0.5, "no features kept", transform=panel.transAxes, ha="center")
+            if isinstance(found, str) or modality not in found.values:
+                said = found if isinstance(found, str) else NOTHING_KEPT
+                panel.text(0.5, 0.5, wrapped(said), transform=panel.transAxes, ha="center")
                 continue
             names = max(names, found.class_names, key=len)
             _scatter(panel, found.values[modality], found.label)
     _legend(figure, names)
     return figure
+
+
+def _features(run: Run) -> Features | str:
+    """The features of a run, or why there are none to draw."""
+    try:
+        return run.features() or NOTHING_KEPT
+    except FolderError as error:
+        return str(error)
 
 
 def project(values: NDArray[np.floating[Any]]) -> NDArray[np.float64] | None:

@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 
 from inforeg_lightning.report import style
 from inforeg_lightning.report.group import Group
-from inforeg_lightning.report.markdown import heading
 from inforeg_lightning.report.runs import Run
+from inforeg_lightning.report.schema import is_number
 from inforeg_lightning.report.summary import Summary
+from inforeg_lightning.report.tables import heading
 
 MOST_GROUPS = 4
 _OF_ALL = ("trace", "change", "in_window", "score")
@@ -106,7 +107,7 @@ def plots(summary: Summary) -> list[Plot]:
 
 
 def traces(drawn: Drawn) -> Figure:
-    """Trace by epoch, a row a modality and a column a method, with the window shaded."""
+    """Trace by epoch, a row per modality and a column per method, with the window shaded."""
     figure, axes = style.panels(len(drawn.modalities), len(drawn.groups))
     for column, (group, colour) in enumerate(drawn):
         for row, modality in enumerate(drawn.modalities):
@@ -146,7 +147,7 @@ def accuracy_by_epoch(drawn: Drawn) -> Figure:
 
 
 def scores(drawn: Drawn) -> Figure:
-    """Score and strength by epoch, a column a method, a line a modality."""
+    """Score and strength by epoch, a column per method, a line per modality."""
     figure, axes = style.panels(2, len(drawn.groups), share=False)
     for column, group in enumerate(drawn.groups):
         axes[0, column].set_title(wrapped(group.title))
@@ -259,33 +260,39 @@ def _by_epoch(history: Sequence[Mapping[str, Any]]) -> bool:
 def _history(group: Group, quantity: str, modality: str) -> list[dict[int, float]]:
     return [
         {
-            entry["period"]: entry[quantity][modality]
+            entry["period"]: value
             for entry in run.history
-            if entry[quantity].get(modality) is not None
+            if is_number(value := _of(entry, quantity, modality))
         }
         for run in group.runs
     ]
+
+
+def _of(entry: Mapping[str, Any], quantity: str, modality: str) -> Any:
+    """A value of a history's entry, or ``None``: methods differ in what they hold."""
+    found = entry.get(quantity)
+    return found.get(modality) if isinstance(found, Mapping) else None
 
 
 def _window(group: Group, modality: str) -> dict[int, float]:
     open_in: dict[int, list[bool]] = {}
     for run in group.runs:
         for entry in run.history:
-            open_in.setdefault(entry["period"], []).append(bool(entry["in_window"].get(modality)))
+            open_in.setdefault(entry["period"], []).append(bool(_of(entry, "in_window", modality)))
     return {period: float(np.mean(values)) for period, values in open_in.items()}
 
 
 def _applied(run: Run, modality: str) -> dict[int, float]:
     effect = _effect(Group((run,), ""))
     return {
-        entry["period"]: entry[effect][modality]
+        entry["period"]: value
         for entry in run.history
-        if effect and entry["in_window"].get(modality) and entry[effect].get(modality) is not None
-        if effect != "alpha" or entry[effect][modality]  # InfoReg's weakest modality gets none
+        if effect and _of(entry, "in_window", modality)
+        if is_number(value := _of(entry, effect, modality))
+        if effect != "alpha" or value  # InfoReg's weakest modality gets none
     }
 
 
 def _validation(group: Group) -> float:
-    values = [run.result["best"].get("val", {}).get("accuracy") for run in group.runs]
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else 0.0
+    known = group.validations("best").values()
+    return float(np.mean([*known])) if known else 0.0

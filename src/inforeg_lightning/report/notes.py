@@ -8,6 +8,7 @@ from inforeg_lightning.report.runs import Run
 
 _COMPARED = ("data", "model", "trainer", "threads")
 _MOST_LISTED = 4
+_LONGEST = 80
 
 
 def comparability(groups: Mapping[tuple[str, str], Group], baseline: str) -> list[str]:
@@ -47,7 +48,8 @@ def _settings(group: Group, reference: Group) -> Iterator[str]:
         changed = [key for key in sorted(here | there) if here.get(key) != there.get(key)]
         if changed:
             shown = "; ".join(
-                f"{key} is {here.get(key)}, not {there.get(key)}" for key in changed[:_MOST_LISTED]
+                f"{key} is {_short(here.get(key))}, not {_short(there.get(key))}"
+                for key in changed[:_MOST_LISTED]
             )
             more = f" and {len(changed) - _MOST_LISTED} more" if changed[_MOST_LISTED:] else ""
             yield (
@@ -71,6 +73,11 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _listed(seeds: tuple[int, ...]) -> str:

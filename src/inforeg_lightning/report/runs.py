@@ -1,34 +1,21 @@
-"""Run folders as ``experiments/train.py`` writes them."""
+"""Finished runs below some folders; a folder that cannot be used is listed with its reason."""
 
-import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inforeg_lightning.metrics import imbalance
-
-CHECKPOINTS = ("last", "best")
-"""The last epoch, and the one with the best validation accuracy."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the encoders made of some samples of the test set, after the last epoch.
-
-    Attributes:
-        values: Modality -> features, ``(N, D)``.
-        label: True class of each sample, ``(N,)``.
-        class_names: Class -> its name.
-    """
-
-    values: Mapping[str, NDArray[Any]]
-    label: NDArray[Any]
-    class_names: tuple[str, ...]
+from inforeg_lightning.report.folder import (
+    CONFIG,
+    RESULT,
+    Features,
+    read_curves,
+    read_features,
+    read_history,
+    read_result,
+)
+from inforeg_lightning.report.schema import FolderError
 
 
 @dataclass(frozen=True)
@@ -38,7 +25,7 @@ class Run:
     Attributes:
         folder: Its folder.
         result: What ``result.json`` holds.
-        history: The callback's history, one dict a period; empty without a callback.
+        history: The callback's history, one dict per period; empty without a callback.
         curves: Metric -> epoch -> value, from ``metrics.csv``.
     """
 
@@ -71,7 +58,7 @@ class Run:
         """A test accuracy, as a fraction.
 
         Args:
-            checkpoint: One of ``CHECKPOINTS``.
+            checkpoint: ``"last"`` or ``"best"``.
             quantity: ``"accuracy"`` (fused), ``"accuracy_<modality>"`` (the head's share),
                 ``"probe_<modality>"`` (linear probe) or ``"imbalance"`` (of the heads' shares,
                 best − worst).
@@ -90,14 +77,18 @@ class Run:
             found = part["test"].get(quantity)
         return None if found is None else float(found)
 
+    def validation(self, checkpoint: str) -> float | None:
+        """The validation accuracy, by which alone anything may be chosen."""
+        found = self.result[checkpoint].get("val", {}).get("accuracy")
+        return None if found is None else float(found)
+
     def features(self) -> Features | None:
-        """Read the features that the run kept (``features.npz``), or ``None`` without them."""
-        path = self.folder / "features.npz"
-        if not path.exists():
-            return None
-        with np.load(path) as file:
-            values = {m: file[f"feature_{m}"] for m in self.modalities if f"feature_{m}" in file}
-            return Features(values, file["label"], tuple(map(str, file["class_names"])))
+        """Read the features that the run kept, or ``None`` without them.
+
+        Raises:
+            FolderError: There are some, and they cannot be used.
+        """
+        return read_features(self.folder, self.modalities)
 
 
 @dataclass(frozen=True)
@@ -115,8 +106,8 @@ def load_runs(roots: Iterable[Path]) -> tuple[list[Run], list[Unreadable]]:
         roots: Folders to search; each may be a run folder itself.
 
     Returns:
-        The finished runs, and the folders that are unfinished, broken or repeat another run;
-        both sorted by folder.
+        The finished runs, and the folders that are unfinished, diverged, broken or repeat another
+        run; both sorted by folder.
 
     Raises:
         FileNotFoundError: One of ``roots`` does not exist.
@@ -126,16 +117,21 @@ def load_runs(roots: Iterable[Path]) -> tuple[list[Run], list[Unreadable]]:
         if not root.is_dir():
             raise FileNotFoundError(f"RUNS: there is no folder {root}; train something first")
         # A folder with a configuration and no result is a run that did not finish.
-        for name in ("result.json", "config.yaml"):
+        for name in (RESULT, CONFIG):
             folders |= {path.parent for path in root.rglob(name)}
-    # A report may lie among its runs; its own result.json is a summary.
-    folders = {folder for folder in folders if not (folder / "report.html").exists()}
+    # A report may lie among its runs; its own result.json is a summary. A hidden folder is of a run
+    # that is being replaced.
+    folders = {
+        folder
+        for folder in folders
+        if not (folder / "report.html").exists() and not folder.name.startswith(".")
+    }
     runs: dict[tuple[object, ...], Run] = {}
     unreadable: list[Unreadable] = []
     for folder in sorted(folders):
         try:
-            run = _read(folder)
-        except (OSError, ValueError) as error:
+            run = load_run(folder)
+        except (FolderError, OSError) as error:
             unreadable.append(Unreadable(folder, str(error)))
             continue
         key = (run.experiment, *run.group, run.seed)
@@ -146,39 +142,13 @@ def load_runs(roots: Iterable[Path]) -> tuple[list[Run], list[Unreadable]]:
     return list(runs.values()), unreadable
 
 
-def _read(folder: Path) -> Run:
-    if not (folder / "result.json").exists():
-        raise ValueError("unfinished: it has no result.json")
-    result = _json(folder / "result.json", dict)
-    expected = ("experiment", "method", "title", "seed", "modalities", "epochs", *CHECKPOINTS)
-    if missing := [key for key in expected if key not in result]:
-        raise ValueError(f"result.json lacks {', '.join(missing)}")
-    if incomplete := [c for c in CHECKPOINTS if "accuracy" not in result[c].get("test", {})]:
-        raise ValueError(f"result.json has no test accuracy for {', '.join(incomplete)}")
-    if not (folder / "metrics.csv").exists():
-        raise ValueError("it has no metrics.csv")
-    history = _json(folder / "history.json", list) if (folder / "history.json").exists() else []
-    return Run(folder, result, history, _curves(folder / "metrics.csv"))
+def load_run(folder: Path) -> Run:
+    """Read one run folder.
 
-
-def _json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path.name} is not valid JSON ({error})") from None
-    if not isinstance(content, kind):
-        raise ValueError(f"{path.name} must hold a {kind.__name__}, not {type(content).__name__}")
-    return content
-
-
-def _curves(path: Path) -> dict[str, dict[int, float]]:
-    curves: dict[str, dict[int, float]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if not row.get("epoch"):
-                continue
-            for name, value in row.items():
-                # Lightning spreads an epoch over several rows, each with gaps.
-                if value and name not in ("epoch", "step"):
-                    curves.setdefault(name, {})[int(row["epoch"])] = float(value)
-    return curves
+    Raises:
+        FolderError: It is unfinished, diverged or broken.
+    """
+    result = read_result(folder)
+    if "diverged" in result:
+        raise FolderError(str(result["diverged"]))
+    return Run(folder, result, read_history(folder), read_curves(folder))

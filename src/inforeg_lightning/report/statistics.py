@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -31,6 +32,17 @@ class Interval:
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain data for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Interval":
+        """What :meth:`to_dict` gave, among whatever else the mapping holds."""
+        low, high = content["low"], content["high"]
+        return cls(
+            float(content["mean"]),
+            None if low is None else float(low),
+            None if high is None else float(high),
+            int(content["n"]),
+        )
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

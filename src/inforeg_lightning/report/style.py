@@ -44,6 +44,7 @@ def style() -> AbstractContextManager[None]:
             "text.color": FOREGROUND,
             "xtick.color": FOREGROUND,
             "ytick.color": FOREGROUND,
+            "text.parse_math": False,  # a "$" in a title is a dollar
             "legend.frameon": False,
             "lines.linewidth": 1.8,
             # The same input gives the same file, so that a report can be compared.
@@ -88,7 +89,7 @@ def band(
 
     Args:
         axes: Where.
-        runs: One series a run; they need not cover the same epochs.
+        runs: One series per run; they need not cover the same epochs.
         colour: Of line and band.
         line: Line style.
         scale: Factor on the values, 100 for percent.

@@ -6,7 +6,8 @@ from typing import Any
 
 from inforeg_lightning.report.group import Group
 from inforeg_lightning.report.notes import comparability
-from inforeg_lightning.report.runs import CHECKPOINTS, Run
+from inforeg_lightning.report.runs import Run
+from inforeg_lightning.report.schema import CHECKPOINTS
 from inforeg_lightning.report.statistics import Interval, mean_interval, paired_difference
 
 
@@ -53,6 +54,7 @@ class Summary:
             method, variant = group.runs[0].group
             entry: dict[str, Any] = {"method": method, "variant": variant, "title": group.title}
             entry |= {"seeds": list(group.seeds), "epochs": group.runs[0].result["epochs"]}
+            entry["validation"] = {c: group.validations(c) for c in CHECKPOINTS}
             for checkpoint in CHECKPOINTS:
                 entry[checkpoint] = {
                     quantity: cell.value.to_dict()
@@ -66,7 +68,7 @@ class Summary:
 
 
 def summarise(runs: Iterable[Run], baseline: str = "none") -> list[Summary]:
-    """Fold runs into one summary an experiment.
+    """Fold runs into one summary per experiment.
 
     Args:
         runs: Finished runs.
@@ -116,5 +118,6 @@ def _group(runs: Sequence[Run], common: Collection[str]) -> Group:
 
 def quantities(modalities: Iterable[str]) -> tuple[str, ...]:
     """The columns: fused accuracy, each head's, each probe's, and the heads' imbalance."""
-    heads, probes = zip(*((f"accuracy_{m}", f"probe_{m}") for m in modalities), strict=True)
+    names = [*modalities]
+    heads, probes = [f"accuracy_{m}" for m in names], [f"probe_{m}" for m in names]
     return ("accuracy", *heads, *probes, "imbalance")

@@ -1,6 +1,7 @@
 """Accuracy against a searched parameter (the paper's Figures 7 and 8)."""
 
 import re
+from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,8 +10,9 @@ from matplotlib.lines import Line2D
 from inforeg_lightning.report import style
 from inforeg_lightning.report.figures import Plot
 from inforeg_lightning.report.group import Group
-from inforeg_lightning.report.markdown import heading
+from inforeg_lightning.report.schema import is_number
 from inforeg_lightning.report.summary import Summary
+from inforeg_lightning.report.tables import heading
 
 SYMBOLS = {"beta": "β"}
 LEAST_RANGE = 6.0  # points
@@ -111,6 +113,7 @@ def _curves(summary: Summary, parameter: str) -> dict[str, Curve]:
 
 
 def _value(group: Group, parameter: str) -> float | None:
-    nodes = group.runs[0].result.get("config", {}).get("callbacks", {}).values()
-    values = [node[parameter] for node in nodes if parameter in node]
-    return float(values[0]) if values else None
+    callbacks = group.runs[0].result.get("config", {}).get("callbacks")
+    nodes = callbacks.values() if isinstance(callbacks, Mapping) else ()
+    values = [node[parameter] for node in nodes if isinstance(node, Mapping) and parameter in node]
+    return float(values[0]) if values and is_number(values[0]) else None

@@ -20,6 +20,8 @@ from helpers.digit_files import write_sources
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
+from inforeg_lightning.data.cremad import CREMADRecipe
+from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
 from inforeg_lightning.data.prepare import prepare
 from inforeg_lightning.models import LateFusionClassifier
 
@@ -38,7 +40,7 @@ def cremad(tmp_path_factory):
     root = tmp_path_factory.mktemp("cremad")
     faults = {"1001_DFA_ANG_XX": "broken", "1002_DFA_SAD_XX": "truncated"}
     write_cremad(root / "raw", ACTORS, ["DFA"], EMOTIONS, faults, size=(60, 80))
-    prepare("cremad", root / "raw", root / "store", workers=1)
+    prepare(CREMADRecipe(), root / "raw", root / "store", workers=1)
     return root / "store"
 
 
@@ -51,7 +53,7 @@ def kinetics(tmp_path_factory):
         lines = [f"{kinetics_name(c, i)},10,{c}\n" for c in CLASSES for i in numbers]
         (root / f"{half}.csv").write_text("".join(lines))
     lists = (root / "train.csv", root / "test.csv")
-    prepare("kinetics_sounds", root / "raw", root / "store", *lists, workers=1)
+    prepare(KineticsSoundsRecipe(), root / "raw", root / "store", *lists, workers=1)
     return root / "store"
 
 

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
 from helpers.raw_media import EMOTIONS, write_cremad
+from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.prepare import PART, prepare
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +29,7 @@ def tree(tmp_path_factory):
         faults={"1002_DFA_ANG_XX": "broken_audio", "1009_DFA_SAD_XX": "truncated"},
         size=(48, 64),
     )
-    prepare("cremad", folder / "raw", folder / "store", workers=1)
+    prepare(CREMADRecipe(), folder / "raw", folder / "store", workers=1)
     return folder
 
 

@@ -16,7 +16,7 @@ def shown(module, monkeypatch):
         clock = iter(range(100))
         monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
         file = io.StringIO()
-        with module.Display("cremad", Console(file=file, width=120, **console)) as display:
+        with module.ClipDisplay("cremad", Console(file=file, width=120, **console)) as display:
             for done in range(40, 101, 3):
                 display.show(Progress(done, 40, 100))
         return file.getvalue()

@@ -1,6 +1,7 @@
 """Raw trees to stores, with real files of every fault, in this process and by the program."""
 
 import re
+import shutil
 
 import av
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import soundfile
 
 from helpers.raw_media import FAULTS, kinetics_name, write_cremad, write_kinetics_sounds
-from inforeg_lightning.data.features import log_spectrogram
-from inforeg_lightning.data.prepare import prepare
-from inforeg_lightning.data.prepare_sources import LayoutError
+from inforeg_lightning.data.cremad import CREMADRecipe
+from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
+from inforeg_lightning.data.prepare import LayoutError, prepare
+from inforeg_lightning.data.prepare.features import log_spectrogram
 from inforeg_lightning.data.store import Store, StoreError
 
 REASONS = {
@@ -32,6 +34,7 @@ KINETICS_REASONS = REASONS | {
     "no_samples": "audio: no audio stream|audio: no samples",
     "short": "video: too short: 1 of at least 4 frames",
 }
+RECIPES = {"cremad": CREMADRecipe(), "kinetics_sounds": KineticsSoundsRecipe()}
 USABLE = {"silent", "wrong_rate", "stereo"}
 
 
@@ -49,7 +52,7 @@ def cremad(tmp_path_factory):
     clips = write_cremad(folder / "raw", sentences=("DFA",), faults=faults, size=(300, 400))
     (folder / "raw" / "VideoFlash" / "notes.flv").write_bytes(b"some other file")
     (folder / "raw" / "AudioWAV" / "notes.wav").write_bytes(b"some other file")
-    result = prepare("cremad", folder / "raw", folder / "store", workers=2)
+    result = prepare(CREMADRecipe(), folder / "raw", folder / "store", workers=2)
     return folder, clips, result
 
 
@@ -90,7 +93,7 @@ def test_tensors_are_those_of_the_recipe(cremad):
 
 def test_frames_are_the_pixels_of_the_video(cremad, tmp_path):
     folder, clips, _ = cremad
-    prepare("cremad", folder / "raw", tmp_path / "store", short_side=300, workers=1)
+    prepare(CREMADRecipe(short_side=300), folder / "raw", tmp_path / "store", workers=1)
     store = Store(tmp_path / "store")
     name = next(clip.name for clip in clips if clip.fault is None)
     with av.open(str(folder / "raw" / "VideoFlash" / f"{name}.flv")) as container:
@@ -102,7 +105,7 @@ def test_frames_are_the_pixels_of_the_video(cremad, tmp_path):
 
 def test_jpeg_frames_are_nearly_those(cremad, tmp_path):
     folder, _, raw = cremad
-    jpeg = prepare("cremad", folder / "raw", tmp_path / "store", frame_format="jpeg", workers=1)
+    jpeg = prepare(CREMADRecipe(frame_format="jpeg"), folder / "raw", tmp_path / "store", workers=1)
     assert jpeg.bytes < raw.bytes / 4
     one, other = Store(folder / "store"), Store(tmp_path / "store")
     for i in range(len(one)):
@@ -123,7 +126,7 @@ def kinetics(tmp_path_factory):
     (folder / "train.txt").write_text("".join(lines[:10]) + "never_000001_000011,10,3\n")
     (folder / "test.txt").write_text("".join(lines[10:-1]))  # the last clip is in no list
     lists = {f"{half}_list": folder / f"{half}.txt" for half in ("train", "test")}
-    result = prepare("kinetics_sounds", folder / "raw", folder / "store", **lists, workers=2)
+    result = prepare(KineticsSoundsRecipe(), folder / "raw", folder / "store", **lists, workers=2)
     return folder, clips, result
 
 
@@ -156,7 +159,7 @@ def test_kinetics_sounds_in_folders_named_as_classes(kinetics, tmp_path):
         (tmp_path / "raw" / place / f"{clip.name}.mp4").symlink_to(
             folder / "raw" / f"{clip.name}.mp4"
         )
-    prepare("kinetics_sounds", tmp_path / "raw", tmp_path / "store", workers=1)
+    prepare(KineticsSoundsRecipe(), tmp_path / "raw", tmp_path / "store", workers=1)
     store = Store(tmp_path / "store")
     assert store.labels.tolist() == [30, 27]
     assert store.splits.tolist() == ["train", "test"]
@@ -170,7 +173,9 @@ def test_a_list_may_leave_out_padding_and_end_as_the_published_test_list_does(tm
     (tmp_path / "train.txt").write_text("".join(lines[::2]))
     (tmp_path / "test.txt").write_text("".join(lines[1::2]))
     lists = (tmp_path / "train.txt", tmp_path / "test.txt")
-    result = prepare("kinetics_sounds", tmp_path / "raw", tmp_path / "store", *lists, workers=1)
+    result = prepare(
+        KineticsSoundsRecipe(), tmp_path / "raw", tmp_path / "store", *lists, workers=1
+    )
     assert result.rejected == ()
     store = Store(tmp_path / "store")
     assert store.names.tolist() == sorted(short)
@@ -180,16 +185,16 @@ def test_a_list_may_leave_out_padding_and_end_as_the_published_test_list_does(tm
 def test_other_settings_or_clips_are_refused(cremad):
     folder, _, _ = cremad
     with pytest.raises(StoreError, match="short_side is 256, expected 300"):
-        prepare("cremad", folder / "raw", folder / "store", short_side=300)
+        prepare(CREMADRecipe(short_side=300), folder / "raw", folder / "store")
     file = folder / "raw" / "VideoFlash" / "notes.flv"
     content = file.read_bytes()
     file.write_bytes(content + b"!")
     with pytest.raises(StoreError, match="the clips or the lists are not the same"):
-        prepare("cremad", folder / "raw", folder / "store")
+        prepare(CREMADRecipe(), folder / "raw", folder / "store")
     file.write_bytes(content)
-    assert prepare("cremad", folder / "raw", folder / "store").seconds == 0
+    assert prepare(CREMADRecipe(), folder / "raw", folder / "store").seconds == 0
     with pytest.raises(StoreError, match=r"holds other things \(AudioWAV, VideoFlash\)"):
-        prepare("cremad", folder / "raw", folder / "raw")
+        prepare(CREMADRecipe(), folder / "raw", folder / "raw")
 
 
 @pytest.mark.parametrize("name", ["cremad", "kinetics_sounds"])
@@ -207,7 +212,7 @@ def test_a_wrong_layout_shows_the_right_one(name, tmp_path):
         ("flat", "no clips in|no clip in a class folder"),
     ):
         with pytest.raises(LayoutError, match=what) as raised:
-            prepare(name, tmp_path / folder, tmp_path / "store")
+            prepare(RECIPES[name], tmp_path / folder, tmp_path / "store")
         assert expected[name] in str(raised.value)
     assert not (tmp_path / "store").exists()
 
@@ -215,15 +220,19 @@ def test_a_wrong_layout_shows_the_right_one(name, tmp_path):
 def test_wrong_arguments(cremad, tmp_path):
     folder, _, _ = cremad
     for change, what in (
-        ({"workers": 0}, "workers must be at least 1"),
-        ({"frame_format": "png"}, "frame_format must be one of"),
-        ({"short_side": 0}, "short_side must be at least 1"),
+        ({"workers": 0}, "workers must be an integer of at least 1"),
         ({"train_list": "a.csv"}, "both or not at all"),
-        ({"name": "mnist"}, "name must be one of cremad, kinetics_sounds"),
     ):
-        arguments = {"name": "cremad", "root": folder / "raw", "store": tmp_path / "store"}
+        arguments = {"recipe": CREMADRecipe(), "root": folder / "raw", "store": tmp_path / "store"}
         with pytest.raises(ValueError, match=what):
             prepare(**arguments | change)
+    for settings, what in (
+        ({"frame_format": "png"}, "frame_format must be one of"),
+        ({"short_side": 0}, "short_side must be an integer of at least 1, got 0"),
+        ({"jpeg_quality": 101}, "jpeg_quality must be an integer from 1 to 100, got 101"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            CREMADRecipe(**settings)
 
 
 def test_the_program_counts_what_it_rejected_and_does_nothing_twice(cremad, finished, tmp_path):
@@ -255,9 +264,66 @@ def test_a_wrong_layout_is_an_error_of_the_program(run_here, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "what"),
-    [(["data=cremad"], "data.root, data.store must be given"), ([], "cremad\n")],
+    [
+        (["data=cremad"], "data.root, data.store must be given"),
+        ([], "cremad\n"),
+        (["data=nothing"], "nothing"),
+        (["--multirun", "data=cremad,kinetics_sounds"], "one data set at a time"),
+    ],
 )
 def test_errors_of_the_program_are_a_sentence(finished, tmp_path, arguments, what):
     _, err = finished(*arguments, cwd=tmp_path, status=1)
     assert what in err
     assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("data.root=", "root must be a folder, got ''"),
+        ("data.store=", "store must be a folder, got ''"),
+        ("data.store=null", "store must be a folder, got None"),
+        ("data.store=[a]", r"store must be a folder, got \['a'\]"),
+        ("data.store=/dev/null/store", "cannot be made: .*Not a directory"),
+        ("data.train_list=", "train_list must be a file"),
+        ("data.train_list=nothing.csv", "train_list and test_list must be given both"),
+        ("data.short_side=0", "short_side must be an integer of at least 1, got 0"),
+        ("data.short_side=wide", "short_side must be an integer of at least 1, got 'wide'"),
+        ("data.frame_format=png", "frame_format must be one of"),
+        ("data.download=maybe", "data.download must be true or false, got 'maybe'"),
+        ("+data.speed=3", "unexpected keyword argument 'speed'"),
+        ("+data.timeout=-1", "timeout must be a number of seconds above 0, got -1"),
+        ("workers=many", "workers must be an integer of at least 1, or None, got 'many'"),
+        ("workers=1.5", "workers must be an integer of at least 1, or None, got 1.5"),
+        ("share=3", "share must be K/N with K from 1 to N, such as 3/16, got 3"),
+        ("strict=no", "strict must be true or false, got 'no'"),
+        ("check=yes", "check must be true or false, got 'yes'"),
+        ("+worker=3", "there is no option worker; there are check, data, share, strict, workers"),
+        ("check=true", "there is no prepared store in"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence_and_leaves_nothing(cremad, run_here, tmp_path, option, what):
+    folder, _, _ = cremad
+    places = (f"data.root={folder / 'raw'}", f"data.store={tmp_path / 'store'}")
+    with pytest.raises(Exception, match=what) as raised:
+        run_here("data=cremad", *places, option)
+    assert type(raised.value).__name__ == "RecipeError"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_finds_a_flipped_bit_in_any_file(cremad, run_here, tmp_path):
+    folder, _, _ = cremad
+    store = shutil.copytree(folder / "store", tmp_path / "store")
+    arguments = ("data=cremad", f"data.store={store}", "check=true")
+    assert "every byte of every file is as it was written" in run_here(*arguments)
+    for path in sorted(store.iterdir()):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(Exception, match=rf"is damaged \(.*{path.name}") as raised:
+            run_here(*arguments)
+        assert type(raised.value).__name__ == "RecipeError"
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    assert "every byte" in run_here(*arguments)

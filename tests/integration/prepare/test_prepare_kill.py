@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.prepare import PART, prepare
 from inforeg_lightning.data.store import Store, StoreError
 
@@ -22,12 +23,12 @@ def finished_parts(store):
 
 
 def test_workers_do_not_change_the_bytes(tree, tmp_path):
-    prepare("cremad", tree / "raw", tmp_path / "store", workers=3)
+    prepare(CREMADRecipe(), tree / "raw", tmp_path / "store", workers=3)
     assert contents(tmp_path / "store") == contents(tree / "store")
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "how", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_killed_and_begun_again(tree, tmp_path, program, how):
     store = tmp_path / "store"
@@ -37,19 +38,22 @@ def test_killed_and_begun_again(tree, tmp_path, program, how):
         while not finished_parts(store) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(how)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+    if how == signal.SIGTERM:
+        assert out.splitlines()[-1] == "ended by SIGTERM: the same command goes on from here"
+        assert err == ""
     assert "Traceback" not in err
     survivors = {part.name: part.stat().st_ino for part in finished_parts(store)}
     assert 1 <= len(survivors) < 3
     with pytest.raises(StoreError, match="unfinished"):
         Store(store)
     with pytest.raises(StoreError, match="begun, with other settings"):
-        prepare("cremad", tree / "raw", store, frame_format="jpeg")
+        prepare(CREMADRecipe(frame_format="jpeg"), tree / "raw", store)
     no_process_is_left(tmp_path)
 
     seen = []
-    result = prepare("cremad", tree / "raw", store, workers=2, watch=seen.append)
+    result = prepare(CREMADRecipe(), tree / "raw", store, workers=2, watch=seen.append)
     assert result.seconds > 0
     assert seen[0].resumed >= PART  # it went on
     assert seen[-1].done == seen[-1].total
@@ -67,7 +71,7 @@ def test_a_worker_that_is_killed_is_replaced(tree, tmp_path):
             for process in killed:
                 os.kill(int(process), signal.SIGKILL)
 
-    prepare("cremad", tree / "raw", tmp_path / "store", workers=2, watch=kill_one)
+    prepare(CREMADRecipe(), tree / "raw", tmp_path / "store", workers=2, watch=kill_one)
     assert killed
     assert contents(tmp_path / "store") == contents(tree / "store")
 
@@ -75,9 +79,9 @@ def test_a_worker_that_is_killed_is_replaced(tree, tmp_path):
 def test_two_at_once_are_refused(tree, tmp_path):
     def another(progress):
         with pytest.raises(StoreError, match="another process is preparing"):
-            prepare("cremad", tree / "raw", tmp_path / "store")
+            prepare(CREMADRecipe(), tree / "raw", tmp_path / "store")
 
-    prepare("cremad", tree / "raw", tmp_path / "store", workers=1, watch=another)
+    prepare(CREMADRecipe(), tree / "raw", tmp_path / "store", workers=1, watch=another)
 
 
 def no_process_is_left(cwd):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.prepare import prepare
 from inforeg_lightning.data.store import Store, StoreError
 
@@ -19,7 +20,7 @@ def names(folder):
 
 
 def share_of(tree, store, share, **settings):
-    return prepare("cremad", tree / "raw", store, share=share, workers=1, **settings)
+    return prepare(CREMADRecipe(**settings), tree / "raw", store, share=share, workers=1)
 
 
 def test_shares_in_one_folder(tree, tmp_path, run_here):
@@ -51,7 +52,7 @@ def test_shares_on_machines_without_a_common_folder(tree, tmp_path):
         )
     before = {p.name: p.stat().st_ino for p in (tmp_path / "store" / "parts").iterdir()}
     assert len(before) == 3 + 3
-    prepare("cremad", tree / "raw", tmp_path / "store", workers=1)
+    prepare(CREMADRecipe(), tree / "raw", tmp_path / "store", workers=1)
     assert contents(tmp_path / "store") == contents(tree / "store")
 
 
@@ -80,7 +81,7 @@ def test_what_would_overlap_is_refused(tree, tmp_path):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)  # as a share does
         with pytest.raises(StoreError, match=f"another process is preparing {store}"):
-            prepare("cremad", tree / "raw", store)
+            prepare(CREMADRecipe(), tree / "raw", store)
         share_of(tree, store, "1/3")
     finally:
         os.close(descriptor)

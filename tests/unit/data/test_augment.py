@@ -8,8 +8,8 @@ pytest.importorskip("scipy")
 from scipy import stats
 from torchvision.transforms import v2
 
-from inforeg_lightning.data import augment
-from inforeg_lightning.data.augment import (
+from inforeg_lightning.data.loading import augment
+from inforeg_lightning.data.loading.augment import (
     DRAWS_A_CROP,
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -12,10 +12,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("espeakng_loader")
 
 from helpers.trainers import quiet_trainer
-from inforeg_lightning.data import AVDigitsDataModule, av_digits_generate
-from inforeg_lightning.data.av_digits_generate import generate, plan
-from inforeg_lightning.data.av_digits_recipe import AVDigitsRecipe
-from inforeg_lightning.data.in_memory import SPLITS
+from inforeg_lightning.data import AVDigitsDataModule, av_digits
+from inforeg_lightning.data.av_digits import AVDigitsRecipe, generate, plan
+from inforeg_lightning.data.loading.in_memory import SPLITS
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
 
 # Lightning 2.6 on newer torch.
@@ -119,8 +118,8 @@ def test_the_same_seed_gives_the_same_bytes_in_two_processes(cache, tmp_path):
     code = """
 import sys
 from dataclasses import replace
-from inforeg_lightning.data import AVDigitsDataModule
-from inforeg_lightning.data.av_digits_recipe import AVDigitsRecipe
+from inforeg_lightning.data import AVDigitsDataModule, av_digits
+from inforeg_lightning.data.av_digits import AVDigitsRecipe
 full = AVDigitsRecipe()
 small = replace(
     full,
@@ -187,7 +186,7 @@ def test_recipe_and_data_seed_name_the_file(cache):
 
 
 def test_a_readable_cache_is_not_generated_again(cache, monkeypatch):
-    monkeypatch.setattr(av_digits_generate, "generate", lambda *_: pytest.fail("generated again"))
+    monkeypatch.setattr(av_digits, "generate", lambda *_: pytest.fail("generated again"))
     AVDigitsDataModule(cache, recipe=SMALL).prepare_data()
 
 
@@ -214,9 +213,7 @@ def test_a_failed_generation_leaves_nothing_behind(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("numpy.savez", half_done)
-    monkeypatch.setattr(
-        av_digits_generate, "generate", lambda recipe, data_seed: {"train/label": None}
-    )
+    monkeypatch.setattr(av_digits, "generate", lambda recipe, data_seed: {"train/label": None})
     with pytest.raises(KeyboardInterrupt):
         AVDigitsDataModule(tmp_path, recipe=SMALL).prepare_data()
     assert list(tmp_path.iterdir()) == []
@@ -239,7 +236,7 @@ def test_the_cache_folder_follows_the_users(monkeypatch, tmp_path):
 
 
 def test_missing_scikit_learn_names_the_extra(monkeypatch):
-    monkeypatch.setattr(av_digits_generate, "find_spec", lambda name: None)
+    monkeypatch.setattr(av_digits, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"scikit-learn.*inforeg-lightning\[data\]"):
         generate(SMALL, 0)
 

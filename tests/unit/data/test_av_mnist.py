@@ -9,11 +9,10 @@ import torch
 
 from helpers.digit_files import SPEAKERS, write_idx, write_sources, write_wav
 from helpers.trainers import quiet_trainer
-from inforeg_lightning.data import AVMNISTDataModule, av_mnist_sources
-from inforeg_lightning.data.av_mnist_generate import generate, plan
-from inforeg_lightning.data.av_mnist_recipe import AVMNISTRecipe
-from inforeg_lightning.data.av_mnist_sources import Download, download, read_mnist, read_recording
-from inforeg_lightning.data.in_memory import SPLITS
+from inforeg_lightning.data import AVMNISTDataModule, av_mnist
+from inforeg_lightning.data.av_mnist import AVMNISTRecipe, generate, plan, read_mnist
+from inforeg_lightning.data.digits.files import Download, download, read_recording
+from inforeg_lightning.data.loading.in_memory import SPLITS
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
 
 # Lightning 2.6 on newer torch.
@@ -126,7 +125,7 @@ class TestSourcesThatCannotBeUsed:
         for ask in (module.check, module.prepare_data):
             with pytest.raises(FileNotFoundError) as caught:
                 ask()
-            for part in (str(tmp_path), av_mnist_sources.LAYOUT, "+data.download=true"):
+            for part in (str(tmp_path), av_mnist.LAYOUT, "download=True"):
                 assert part in str(caught.value)
         assert not list(tmp_path.glob("*.npz"))
 
@@ -174,12 +173,12 @@ class TestSourcesThatCannotBeUsed:
     def test_other_recordings_are_refused(self, tmp_path, rate, channels, count):
         write_wav(tmp_path / "a.wav", np.zeros(count), rate, channels)
         with pytest.raises(ValueError, match="must be one channel of 2 bytes at 8000 Hz"):
-            read_recording(tmp_path / "a.wav")
+            read_recording(tmp_path / "a.wav", 8000)
 
     def test_a_damaged_recording_is_named(self, tmp_path):
         (tmp_path / "a.wav").write_bytes(b"RIFF")
         with pytest.raises(ValueError, match=r"a.wav cannot be read"):
-            read_recording(tmp_path / "a.wav")
+            read_recording(tmp_path / "a.wav", 8000)
 
 
 class TestDownload:
@@ -206,7 +205,7 @@ class TestDownload:
         )
 
     def test_what_is_fetched_is_the_same_data_set(self, root, tmp_path, monkeypatch, downloads):
-        monkeypatch.setattr(av_mnist_sources, "DOWNLOADS", downloads)
+        monkeypatch.setattr(av_mnist, "DOWNLOADS", downloads)
         module = AVMNISTDataModule(tmp_path / "new", recipe=SMALL, download=True)
         module.prepare_data()
         original = AVMNISTDataModule(root, recipe=SMALL).path

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from inforeg_lightning.data import CREMADDataModule
-from inforeg_lightning.data.splits import CREMAD_CLASSES, SplitError
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
+from inforeg_lightning.data.prepare import SplitError
 from inforeg_lightning.data.store import Store, StoreError, StoreWriter
 
 ACTORS = range(1001, 1011)
@@ -84,7 +85,9 @@ def test_lists_given_to_training_are_those_given_to_preparation(stores, tmp_path
 
 
 def test_no_lists_at_all_is_an_error_that_says_what_to_do(stores):
-    with pytest.raises(SplitError, match=r"data\.train_list=FILE .* or data\.split=group"):
+    with pytest.raises(
+        SplitError, match=r"give train_list and test_list, or download=True .* or split='group'"
+    ):
         module(stores, "unlisted")
 
 
@@ -126,8 +129,8 @@ def test_cropped_in_the_loader_or_on_the_device_is_the_same(stores):
 
 def test_a_missing_store_gives_the_command_that_makes_it(tmp_path):
     data = CREMADDataModule(tmp_path / "nothing")
-    command = f"prepare.py data=cremad data.root=RAW data.store={tmp_path / 'nothing'}"
-    with pytest.raises(StoreError, match=command):
+    how = r"argument store\); make it, once, .* prepare\(CREMADRecipe\(\), root, store\)"
+    with pytest.raises(StoreError, match=how):
         data.setup()
     with pytest.raises(RuntimeError, match=r"call setup\(\) first"):
         data.train_dataloader()

@@ -1,17 +1,17 @@
 """Real files through the real decoder."""
 
 import sys
+import tracemalloc
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import soundfile
-from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from inforeg_lightning.data import decode
-from inforeg_lightning.data.decode import ClipError, read_frames, read_sound
+from inforeg_lightning.data.prepare import decode
+from inforeg_lightning.data.prepare.decode import ClipError, read_frames, read_sound
 
 
 def write_video(path, count, rate=Fraction(30), size=(48, 64), codec="flv1", times=None):
@@ -85,7 +85,7 @@ def test_reducing_is_pillows_to_a_level(tmp_path):
         source = next(container.decode(video=0)).to_ndarray(format="rgb24")
     source[20:60, 30:80] = np.random.default_rng(0).integers(256, size=(40, 50, 3))
     expected = Image.fromarray(source).resize((85, 64), Image.Resampling.BICUBIC)
-    (found,) = decode._reduced([source], 64)
+    found = decode._Reducer(64)._sized(source)
     np.testing.assert_allclose(found.astype(int), np.asarray(expected).astype(int), atol=2)
 
 
@@ -119,12 +119,12 @@ def test_a_turn_that_is_written_beside_the_pixels_is_applied(tmp_path, quarters)
 def test_one_converter_serves_frames_of_every_size_and_format():
     # Broken files change both on the way.
     rng = np.random.default_rng(0)
-    to_rgb = VideoReformatter()
+    reducer = decode._Reducer(10_000)
     for size in ((48, 64), (33, 51), (48, 64)):
         for name in ("yuv420p", "yuvj420p", "yuv444p10le", "gray", "rgb24"):
             pixels = rng.integers(256, size=(*size, 3), dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=name)
-            found = decode._upright(frame, to_rgb)
+            found = reducer._upright(frame)
             np.testing.assert_array_equal(found, frame.to_ndarray(format="rgb24"))
 
 
@@ -222,3 +222,56 @@ def test_the_other_stream_is_missing(whole, tmp_path):
     soundfile.write(tmp_path / "b.wav", np.zeros(0), 8_000)
     with pytest.raises(ClipError, match="no samples"):
         read_sound(tmp_path / "b.wav")
+
+
+class TestBounds:
+    """A few kilobytes can promise gigabytes."""
+
+    def test_a_frame_that_lasts_for_hours_is_not_kept_a_million_times(self, tmp_path):
+        times = [0, 40, 40_000_000]
+        path = write_video(tmp_path / "a.mp4", 3, codec="libx264", times=times)
+        assert path.stat().st_size < 33_000
+        tracemalloc.start()
+        with pytest.raises(ClipError, match="more than 256 MB of frames"):
+            read_frames(path, 3, 256)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 10_000_000  # one array, many times
+
+    def test_a_long_clip_is_kept_reduced(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(decode, "_MOST_BYTES", 30 * 16_384)
+        path = write_video(tmp_path / "a.mp4", 30, Fraction(30), size=(480, 640), codec="mpeg4")
+        tracemalloc.start()
+        assert read_frames(path, 30, 64).shape == (30, 64, 85, 3)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 10 * 480 * 640 * 3
+
+    def test_frames_larger_than_can_be_are_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(decode, "_MOST_PIXELS", 96 * 128 - 1)
+        path = write_video(tmp_path / "a.mp4", 3, size=(96, 128), codec="mpeg4")
+        with pytest.raises(ClipError, match=r"cannot be decoded|frames of 128 × 96 pixels"):
+            read_frames(path, 3, 64)
+
+    def test_sound_of_hours_is_refused_before_it_is_decoded(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(decode, "_MOST_BYTES", 1_000_000)
+        soundfile.write(tmp_path / "a.wav", np.zeros(1_000_000, np.int16), 8_000)
+        tracemalloc.start()
+        with pytest.raises(ClipError, match="more than 1 MB of sound"):
+            read_sound(tmp_path / "a.wav")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 3_000_000
+
+    def test_a_strip_of_one_pixel_keeps_one(self):
+        strip = np.zeros((1, 3_000, 3), np.uint8)
+        assert decode._Reducer(256)._sized(strip).shape == (1, 3_000, 3)
+        assert decode._Reducer(1)._sized(np.zeros((2, 5, 3), np.uint8)).shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 8, 9, 32])
+def test_channels_are_kept_apart(tmp_path, channels):
+    # In planes, the eighth ended the process.
+    written = np.random.default_rng(0).uniform(-1, 1, (3_000, channels)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", written, 16_000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_sound(tmp_path / "a.wav").samples, written.T)

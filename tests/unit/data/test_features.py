@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from inforeg_lightning.data import features
+from inforeg_lightning.data.prepare import features
 
 # What float16 keeps of a value.
 STORED = {"rtol": 2**-10, "atol": 2**-10}

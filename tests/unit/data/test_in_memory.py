@@ -3,7 +3,11 @@ import torch
 from torch.utils.data import DistributedSampler, RandomSampler
 
 from helpers.trainers import quiet_trainer
-from inforeg_lightning.data.in_memory import InMemoryDataset, SeededShuffle, in_memory_loader
+from inforeg_lightning.data.loading.in_memory import (
+    InMemoryDataset,
+    SeededShuffle,
+    in_memory_loader,
+)
 
 # Lightning 2.6 on newer torch.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")

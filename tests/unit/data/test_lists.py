@@ -1,3 +1,5 @@
+"""Published lists: fetched from a real server, checked, kept, and matched with a store."""
+
 import hashlib
 import shutil
 import threading
@@ -7,9 +9,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule, lists
-from inforeg_lightning.data.lists import PUBLISHED, PublishedList, as_stored, clip_key, fetch_lists
-from inforeg_lightning.data.splits import SplitError
+from inforeg_lightning.data import CREMADDataModule
+from inforeg_lightning.data.cremad import CREMADRecipe
+from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe, clip_key
+from inforeg_lightning.data.prepare import prepare
+from inforeg_lightning.data.prepare.lists import (
+    PublishedList,
+    SplitError,
+    as_stored,
+    fetch_lists,
+)
 from inforeg_lightning.data.store import StoreWriter
 
 HALVES = {
@@ -31,17 +40,18 @@ class _Counting(SimpleHTTPRequestHandler):
 def server(tmp_path, monkeypatch):
     """A real server of two small lists, published as CREMA-D's; ``asked`` is what it was asked."""
     (tmp_path / "web").mkdir()
-    published = {}
-    for half, content in HALVES.items():
-        (tmp_path / "web" / f"{half}.csv").write_bytes(content.encode())
-        checksum = hashlib.sha256(content.encode()).hexdigest()
-        published[half] = PublishedList(f"{half}.csv", checksum, content.count("\n"))
-    monkeypatch.setattr(lists, "PUBLISHED", {"cremad": published})
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     handler = partial(_Counting, directory=str(tmp_path / "web"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.asked = []
-        server.url = f"http://127.0.0.1:{server.server_port}/"
+        server.asked, server.published = [], {}
+        url = f"http://127.0.0.1:{server.server_port}/"
+        for half, content in HALVES.items():
+            (tmp_path / "web" / f"{half}.csv").write_bytes(content.encode())
+            checksum = hashlib.sha256(content.encode()).hexdigest()
+            item = PublishedList(f"{url}{half}.csv", checksum, content.count("\n"))
+            server.published[half] = item
+        monkeypatch.setattr(CREMADRecipe, "lists", server.published)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -50,36 +60,38 @@ def server(tmp_path, monkeypatch):
 
 
 def test_lists_are_fetched_once_and_are_the_same_bytes(server, tmp_path):
-    files = fetch_lists("cremad", tmp_path / "kept", server.url)
+    files = fetch_lists("cremad", server.published, tmp_path / "kept")
     assert [file.read_bytes().decode() for file in files] == list(HALVES.values())
-    assert fetch_lists("cremad", tmp_path / "kept", server.url) == files
+    assert fetch_lists("cremad", server.published, tmp_path / "kept") == files
     assert server.asked == ["/train.csv", "/test.csv"]
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 def test_a_damaged_copy_is_fetched_again(server, tmp_path):
-    train, _ = fetch_lists("cremad", tmp_path / "kept", server.url)
+    train, _ = fetch_lists("cremad", server.published, tmp_path / "kept")
     train.write_text("1001_DFA_NEU_XX,NEU\n")
-    fetch_lists("cremad", tmp_path / "kept", server.url)
+    fetch_lists("cremad", server.published, tmp_path / "kept")
     assert train.read_bytes().decode() == HALVES["train"]
 
 
 def test_another_file_than_the_published_is_an_error_and_is_not_kept(server, tmp_path):
     (tmp_path / "web" / "test.csv").write_text("1003_DFA_NEU_XX,NEU\n")
     with pytest.raises(SplitError, match=r"/test\.csv is not the list that was published \(SHA"):
-        fetch_lists("cremad", tmp_path / "kept", server.url)
+        fetch_lists("cremad", server.published, tmp_path / "kept")
     assert [file.name for file in (tmp_path / "kept").iterdir()] == ["cremad-train.csv"]
 
 
 @pytest.mark.parametrize("trouble", ["no such page", "no connection"])
 def test_without_internet_one_error_names_address_and_remedy(server, tmp_path, trouble):
-    url = server.url + "nowhere/" if trouble == "no such page" else "http://127.0.0.1:9/"
+    train, test = server.published["train"], server.published["test"]
+    url = train.url + ".gz" if trouble == "no such page" else "http://127.0.0.1:9/train.csv"
+    published = {"train": train._replace(url=url), "test": test}
     with pytest.raises(SplitError) as caught:
-        fetch_lists("cremad", tmp_path / "kept", url)
+        fetch_lists("cremad", published, tmp_path / "kept")
     kept = tmp_path / "kept" / "cremad-train.csv"
     for part in (
-        f"{url}train.csv",
-        "data.train_list=FILE data.test_list=FILE",
+        url,
+        "give train_list and test_list",
         f"put it at {kept}",
     ):
         assert part in str(caught.value)
@@ -97,11 +109,8 @@ def store(tmp_path):
     return tmp_path / "store"
 
 
-def test_training_fetches_lists_that_the_store_lacks_if_asked(server, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(lists, "SOURCE", server.url)
-    monkeypatch.setattr(fetch_lists, "__defaults__", (None, server.url))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(SplitError, match=r"data\.download=true on a machine with internet"):
+def test_training_fetches_lists_that_the_store_lacks_if_asked(server, store, tmp_path):
+    with pytest.raises(SplitError, match=r"download=True on a machine with internet"):
         CREMADDataModule(store).check()
     assert server.asked == []
     data = CREMADDataModule(store, download=True, val_share=0.4)
@@ -114,32 +123,30 @@ def test_training_fetches_lists_that_the_store_lacks_if_asked(server, store, tmp
     assert (tmp_path / "cache/inforeg-lightning/lists/cremad-test.csv").exists()
 
 
-def test_preparing_fetches_lists_if_asked(server, tmp_path, monkeypatch):
-    prepare = pytest.importorskip("inforeg_lightning.data.prepare").prepare
-    monkeypatch.setattr(fetch_lists, "__defaults__", (tmp_path / "kept", server.url))
+def test_preparing_fetches_lists_if_asked(server, tmp_path):
     with pytest.raises(ValueError, match="is not CREMA-D as it is downloaded"):
-        prepare("cremad", tmp_path / "raw", tmp_path / "store", download=True)
+        prepare(CREMADRecipe(), tmp_path / "raw", tmp_path / "store", download=True)
     assert server.asked == ["/train.csv", "/test.csv"]
     server.asked.clear()
-    shutil.rmtree(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "cache")
     given = {f"{half}_list": tmp_path / "web" / f"{half}.csv" for half in HALVES}
     with pytest.raises(ValueError, match="is not CREMA-D as it is downloaded"):
-        prepare("cremad", tmp_path / "raw", tmp_path / "store", **given, download=True)
+        prepare(CREMADRecipe(), tmp_path / "raw", tmp_path / "store", **given, download=True)
     assert server.asked == []
 
 
 def test_what_is_published_is_pinned():
-    assert set(PUBLISHED) == {CREMADDataModule.data, KineticsSoundsDataModule.data}
-    assert [item.clips for halves in PUBLISHED.values() for item in halves.values()] == [
-        6_698,
-        744,
-        14_799,
-        2_597,
+    items = [
+        recipe.lists[half]
+        for recipe in (CREMADRecipe, KineticsSoundsRecipe)
+        for half in ("train", "test")
     ]
-    checksums = {item.sha256 for halves in PUBLISHED.values() for item in halves.values()}
+    assert [item.clips for item in items] == [6_698, 744, 14_799, 2_597]
+    checksums = {item.sha256 for item in items}
     assert {len(checksum) for checksum in checksums} == {64}
     assert len(checksums) == 4
-    assert len(lists.SOURCE.split("/")[-2]) == 40  # a commit, not a branch
+    # A commit, not a branch.
+    assert {len(item.url.split("/")[5]) for item in items} == {40}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +166,7 @@ def test_a_clip_is_told_by_video_and_first_second(name, key):
 def test_listed_clips_are_called_as_in_the_store():
     listed = {"-3Mwkq-7TV4_2": 23, "-74csnCOiUs_0": 14, "--4-0ihtnBU_000058_000068": 4}
     stored = ["-3Mwkq-7TV4_000002_000012", "--4-0ihtnBU_000058_000068", "-3Mwkq-7TV4_000012_000022"]
-    assert as_stored(listed, stored) == {
+    assert as_stored(listed, stored, clip_key) == {
         "-3Mwkq-7TV4_000002_000012": 23,
         "-74csnCOiUs_0": 14,
         "--4-0ihtnBU_000058_000068": 4,

@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from inforeg_lightning.data import prepare_merge
-from inforeg_lightning.data.prepare_merge import merge
+from inforeg_lightning.data.prepare import merge as merging
+from inforeg_lightning.data.prepare.merge import merge
 from inforeg_lightning.data.store import Store, StoreError, StoreWriter
 
 SETTINGS = {"data": "made here"}
@@ -70,8 +70,8 @@ def test_killed_at_any_step_it_goes_on(begun, monkeypatch, step):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", dying(os.fsync))
-        patch.setattr(prepare_merge.Path, "unlink", dying(prepare_merge.Path.unlink))
-        patch.setattr(prepare_merge.Path, "replace", dying(prepare_merge.Path.replace))
+        patch.setattr(merging.Path, "unlink", dying(merging.Path.unlink))
+        patch.setattr(merging.Path, "replace", dying(merging.Path.replace))
         with pytest.raises(Killed):
             merge(parts(store), store)
     with pytest.raises(StoreError, match="unfinished"):

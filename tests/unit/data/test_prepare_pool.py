@@ -1,15 +1,16 @@
 """Workers with real clips, some of which end the process that decodes them."""
 
+import os
+
 import pytest
 
-from helpers.deadly import Crashing, CrashingOnce, Hanging, Odd
+from helpers.deadly import Crashing, CrashingOnce, Greedy, Hanging, Killed, KilledAlways, Odd
 from helpers.raw_media import write_cremad
-from inforeg_lightning.data.prepare_clip import RECIPES
-from inforeg_lightning.data.prepare_pool import Job, Pool, WorkerError
-from inforeg_lightning.data.prepare_sources import cremad_sources
+from inforeg_lightning.data.cremad import CREMADRecipe
+from inforeg_lightning.data.prepare.pool import Job, Pool, WorkerError
 from inforeg_lightning.data.store import Store
 
-RECIPE = RECIPES["cremad"]
+RECIPE = CREMADRecipe()
 SETTINGS = {"data": "made here"}
 
 
@@ -17,7 +18,7 @@ SETTINGS = {"data": "made here"}
 def sources(tmp_path_factory):
     root = tmp_path_factory.mktemp("raw")
     write_cremad(root, actors=(1001,), sentences=("DFA",))
-    return cremad_sources(root)
+    return RECIPE.find(root)
 
 
 def run(folder, sources, workers=2, timeout=60.0):
@@ -72,5 +73,46 @@ def test_an_unexpected_fault_of_a_clip_is_its_reason(sources, tmp_path):
 def test_a_fault_of_the_disk_is_an_error(sources, tmp_path):
     (tmp_path / "parts").write_text("a file where the folder should be")
     job = Job(tmp_path / "parts" / "00000", sources)
-    with pytest.raises(WorkerError, match=r"wrote 00000:(.|\n)*NotADirectoryError"):
+    with pytest.raises(WorkerError, match=r"wrote 00000: NotADirectoryError: "):
         list(Pool(RECIPE, SETTINGS, 1, 60.0).run([job]))
+
+
+def test_a_worker_that_is_killed_from_outside_does_not_reject_its_clip(sources, tmp_path):
+    killed = list(sources)
+    killed[1] = killed[1]._replace(video=Killed(killed[1].video))
+    stores = run(tmp_path / "parts", killed)
+    assert [store.rejected for store in stores] == [[], []]
+    assert contents(stores) == contents(run(tmp_path / "calm", sources))
+
+
+def test_a_clip_that_takes_too_much_memory_is_rejected(sources, tmp_path):
+    greedy = list(sources)
+    greedy[0] = greedy[0]._replace(video=Greedy(greedy[0].video))
+    stores = run(tmp_path / "parts", greedy)
+    (name, reason), *others = stores[0].rejected
+    assert (name, others) == (sources[0].name, [])
+    assert reason.startswith("video: MemoryError")
+
+
+def test_a_finished_part_is_on_the_disk_before_it_counts(sources, tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def record(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    run(tmp_path / "parts", sources[:3], workers=1)
+    # After the rename, in this process; what the part holds is synced by the worker.
+    assert synced == [str(tmp_path / "parts")]
+
+
+def test_a_worker_that_is_killed_again_and_again_stops_the_run_and_rejects_nothing(
+    sources, tmp_path
+):
+    killed = list(sources)
+    killed[1] = killed[1]._replace(video=KilledAlways(killed[1].video))
+    with pytest.raises(WorkerError, match=r"killed from outside \(SIGKILL\) at .* 5th time"):
+        run(tmp_path / "parts", killed)
+    done = [Store(path) for path in (tmp_path / "parts").iterdir() if not path.suffix]
+    assert [store.rejected for store in done] == [[]]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from inforeg_lightning.data.rendering import (
+from inforeg_lightning.data.digits.rendering import (
     cluttered_image,
     enlarge,
     in_noise,

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from inforeg_lightning.data import speech
-from inforeg_lightning.data.speech import SAMPLE_RATE, Utterance, speak
+from inforeg_lightning.data.digits import speech
+from inforeg_lightning.data.digits.speech import SAMPLE_RATE, Utterance, speak
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="needs espeakng-loader"

@@ -1,18 +1,17 @@
 import numpy as np
 import pytest
 
-from inforeg_lightning.data.in_memory import SPLITS
-from inforeg_lightning.data.splits import (
-    CREMAD_CLASSES,
-    KINETICS_SOUNDS_CLASSES,
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
+from inforeg_lightning.data.kinetics_sounds import CLASSES as KINETICS_SOUNDS_CLASSES
+from inforeg_lightning.data.loading.in_memory import SPLITS
+from inforeg_lightning.data.loading.splits import (
     Split,
-    SplitError,
     check_groups,
     group_split,
     hold_out,
     listed_split,
-    read_list,
 )
+from inforeg_lightning.data.prepare.lists import SplitError, read_list
 
 ACTORS = 91
 

@@ -106,7 +106,7 @@ def test_other_settings_are_named(store):
 
 
 def test_a_store_that_is_not_there_or_not_finished(tmp_path):
-    with pytest.raises(StoreError, match=r"no prepared store.*prepare\.py"):
+    with pytest.raises(StoreError, match=r"no prepared store.*docs/data\.md"):
         Store(tmp_path / "nowhere")
     (tmp_path / "parts").mkdir()
     with pytest.raises(StoreError, match=r"unfinished.*goes on where it was"):

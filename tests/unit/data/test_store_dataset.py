@@ -4,9 +4,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from helpers.trainers import quiet_trainer
-from inforeg_lightning.data.augment import uniforms
-from inforeg_lightning.data.store import Store, StoreWriter
-from inforeg_lightning.data.store_dataset import (
+from inforeg_lightning.data.loading.augment import uniforms
+from inforeg_lightning.data.loading.dataset import (
     EpochSampler,
     StoreDataset,
     any_frames,
@@ -14,6 +13,7 @@ from inforeg_lightning.data.store_dataset import (
     middle_frames,
     segment_frames,
 )
+from inforeg_lightning.data.store import Store, StoreWriter
 
 # Lightning 2.6 on newer torch.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")

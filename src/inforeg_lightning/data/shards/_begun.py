@@ -10,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from inforeg_lightning.data.shards._manifest import MARK, TABLES
-from inforeg_lightning.data.store import StoreError
-from inforeg_lightning.data.store_files import replace
+from inforeg_lightning.data.store.files import StoreError, replace
 
 JOURNAL = "unfinished.json"
 """Made in an empty folder before all else: what lies beside it has been written by this package."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from inforeg_lightning.data.store import StoreError
+from inforeg_lightning.data.store.files import StoreError
 
 VERSION = 2
 """Of the layout of a folder of shards."""

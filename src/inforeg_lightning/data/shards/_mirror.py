@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from inforeg_lightning.data.cached import default_root
 from inforeg_lightning.data.shards._manifest import MARK, TABLES, Entry
 from inforeg_lightning.data.shards._url import Remote, Unfit
-from inforeg_lightning.data.store import StoreError
+from inforeg_lightning.data.store.download import default_root
+from inforeg_lightning.data.store.files import StoreError
 
 
 class Files(Protocol):

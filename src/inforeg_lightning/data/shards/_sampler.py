@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from inforeg_lightning.data.loading.dataset import EpochSampler, StoreDataset
 from inforeg_lightning.data.shards._shards import Shards
-from inforeg_lightning.data.store_dataset import EpochSampler, StoreDataset
 
 WINDOW = 8
 """Shards that training mixes at a time."""

@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from inforeg_lightning.data.clips import Clips
 from inforeg_lightning.data.shards._manifest import MARK, MOST_OF_MARK, Manifest, read_manifest
 from inforeg_lightning.data.shards._mirror import Cache, Files, Folder
 from inforeg_lightning.data.shards._tables import read_all
 from inforeg_lightning.data.shards._url import Remote, is_url
-from inforeg_lightning.data.store import StoreError
+from inforeg_lightning.data.store.clips import Clips
+from inforeg_lightning.data.store.files import StoreError
 
 
 class Shards(Clips):

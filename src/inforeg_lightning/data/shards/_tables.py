@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from inforeg_lightning.data.shards._manifest import Manifest
 from inforeg_lightning.data.shards._mirror import Files
-from inforeg_lightning.data.store import StoreError
-from inforeg_lightning.data.store_files import Clip, Tables, read_index, read_rejected
+from inforeg_lightning.data.store.files import Clip, StoreError, Tables, read_index, read_rejected
 
 _MOST_PIXELS = 2**16  # of a side: more than JPEG has
 _LIMITS = {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from inforeg_lightning.data.store import StoreError
+from inforeg_lightning.data.store.files import StoreError
 
 SCHEMES = (
     *("https", "http", "file"),

@@ -24,7 +24,7 @@ from inforeg_lightning.data.shards._mirror import Folder
 from inforeg_lightning.data.shards._places import PlacesWriter
 from inforeg_lightning.data.shards._url import is_url, shown
 from inforeg_lightning.data.store import Store, StoreError
-from inforeg_lightning.data.store_files import Clip, read_index
+from inforeg_lightning.data.store.files import Clip, read_index
 
 
 def write_shards(

@@ -7,7 +7,6 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-
 TOKEN = ""
 """The owner of tokens that are the same for all samples, as a learnt class token is."""
 

@@ -7,8 +7,8 @@ import pytest
 
 from helpers import attacks_on_shards
 from helpers.serving import serving
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
 from inforeg_lightning.data.shards import _url, write_shards
-from inforeg_lightning.data.splits import CREMAD_CLASSES
 from inforeg_lightning.data.store import StoreWriter
 
 ACTORS = range(1001, 1008)

@@ -6,10 +6,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
+from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
+from inforeg_lightning.data.loading.dataset import StoreDataset, any_frames
 from inforeg_lightning.data.shards import Shards, ShardSampler
-from inforeg_lightning.data.splits import CREMAD_CLASSES
 from inforeg_lightning.data.store import Store, StoreError
-from inforeg_lightning.data.store_dataset import StoreDataset, any_frames
 
 CLIPS = 7 * len(CREMAD_CLASSES)
 

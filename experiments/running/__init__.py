@@ -1,0 +1,1 @@
+"""What the programs in ``experiments/`` share; none of it is a program."""

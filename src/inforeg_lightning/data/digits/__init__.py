@@ -1,0 +1,1 @@
+"""What the two digit sets share: rendering, speech, files of digits, and one cached file."""
