@@ -42,11 +42,18 @@ def _quiet_lightning():
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Keep the tests of a file in one process, and all that share the pairs of processes.
 
-    What a file's fixtures prepare is then prepared once.
+    What a file's fixtures prepare is then prepared once. (The groups of pytest-xdist 3.8 are not
+    seen under pytest 9, which no longer has the attribute that xdist writes them to.)
     """
-    for item in items:
-        group = "ddp" if item.path.parent.name == "ddp" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            return "ddp" if "ddp/" in file else file
+
+    return ByFile(config, log)
