@@ -14,6 +14,7 @@ machines prepare a share each, with ``share=1/16`` to ``share=16/16``; see ``doc
 
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import hydra
@@ -25,6 +26,7 @@ from rich.console import Console
 from running.clip_display import ClipDisplay
 from running.errors import RecipeError
 
+_CONF = Path(__file__).resolve().parents[1] / "conf" / "prepare"
 _OPTIONS = {"data", "workers", "share", "strict", "check"}
 # What of data= is no setting of the recipe, but an argument of prepare().
 _ARGUMENTS = ("root", "store", "train_list", "test_list", "download", "timeout")
@@ -116,6 +118,13 @@ def main(cfg: DictConfig) -> None:
     run(cfg, Console())
 
 
+def _show_help() -> None:
+    """Print what Hydra cannot, whose help needs a data set to compose."""
+    files = sorted(path.stem for path in (_CONF / "data").glob("*.yaml"))
+    print(__doc__)
+    print(f"data= is one of: {', '.join(files)}. Its settings: data={files[0]} --help")
+
+
 class _Terminated(BaseException):
     """SIGTERM has come; not an error, which Hydra would catch."""
 
@@ -128,6 +137,10 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     if {"-m", "--multirun"} & set(sys.argv):
         sys.exit("prepare.py prepares one data set at a time: leave out --multirun")
+    given = sys.argv[1:]
+    if {"-h", "--help"} & set(given) and not any(word.startswith("data=") for word in given):
+        _show_help()
+        sys.exit(0)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()

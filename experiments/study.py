@@ -68,6 +68,9 @@ def _arguments() -> tuple[argparse.Namespace, Study]:
     parser.add_argument(
         "--workers", type=int, help="runs at a time (default: a run per core, one on a GPU)"
     )
+    if len(sys.argv) == 1:  # argparse would ask for the overrides too, which may be none
+        parser.print_help()
+        parser.exit(0)
     arguments = parser.parse_intermixed_args()
     try:
         study = load(arguments.study)

@@ -1,9 +1,11 @@
 """One HTML page that needs nothing but itself, and the files beside it."""
 
 import io
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -55,8 +57,11 @@ def write_report(
 
     Returns:
         The page.
+
+    Raises:
+        OSError: The folder cannot be made or written; none is left that was made in vain.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _make_folder(out)
     results = [run.result for s in summaries for group in s.groups for run in group.runs]
     seconds = sum(result.get("seconds", {}).get("total", 0) for result in results)
     environment = Environment(
@@ -87,6 +92,17 @@ def write_report(
         },
     )
     return page
+
+
+def _make_folder(out: Path) -> None:
+    missing = [path for path in (out, *out.parents) if not os.path.lexists(path)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        for path in missing:
+            with suppress(OSError):  # not made, or no longer empty
+                path.rmdir()
+        raise
 
 
 def _section(summary: Summary, out: Path, more: Sequence[MorePlots]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the program shows while it works."""
 
+import importlib
 import io
 
 import pytest
@@ -14,11 +15,12 @@ def shown(module, monkeypatch):
 
     def show(**console):
         clock = iter(range(100))
-        monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
+        display = importlib.import_module("running.clip_display")
+        monkeypatch.setattr(display.time, "monotonic", lambda: float(next(clock)))
         file = io.StringIO()
-        with module.ClipDisplay("cremad", Console(file=file, width=120, **console)) as display:
+        with module.ClipDisplay("cremad", Console(file=file, width=120, **console)) as bar:
             for done in range(40, 101, 3):
-                display.show(Progress(done, 40, 100))
+                bar.show(Progress(done, 40, 100))
         return file.getvalue()
 
     return show

@@ -92,6 +92,13 @@ class TestDamage:
         with pytest.raises(StoreError, match=f"{name}.* is no regular file"):
             Shards(copy)
 
+    @pytest.mark.parametrize("name", ["shards.json", "index.csv", "shard-000000.tar"])
+    def test_a_link_to_itself_is_an_error_of_the_store(self, copy, name):
+        (copy / name).unlink()
+        (copy / name).symlink_to(copy / name)
+        with pytest.raises(StoreError, match=rf"{name}.* cannot be read"):
+            Shards(copy)
+
     def test_another_layout(self, copy):
         meta = json.loads((copy / "shards.json").read_text())
         (copy / "shards.json").write_text(json.dumps(meta | {"version": 1}))

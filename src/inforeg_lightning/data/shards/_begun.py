@@ -11,6 +11,7 @@ from types import TracebackType
 
 from inforeg_lightning.data.shards._manifest import MARK, TABLES
 from inforeg_lightning.data.store.files import StoreError, replace
+from inforeg_lightning.data.store.regular import read_regular
 
 JOURNAL = "unfinished.json"
 """Made in an empty folder before all else: what lies beside it has been written by this package."""
@@ -139,8 +140,8 @@ class Begun:
 
 def forget(folder: Path) -> None:
     """Delete the journal that a process left which was killed after the mark was written."""
-    with suppress(FileNotFoundError):
-        if (folder / JOURNAL).read_bytes() == _WORDS:
+    with suppress(OSError):  # gone, or something else that is not ours to delete
+        if read_regular(folder / JOURNAL, len(_WORDS)) == _WORDS:
             (folder / JOURNAL).unlink()
 
 

@@ -9,9 +9,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from inforeg_lightning.data.store.files import StoreError
+from inforeg_lightning.data.store.regular import read_regular
 
 VERSION = 2
 """Of the layout of a folder of shards."""
@@ -72,6 +74,20 @@ def render(meta: Mapping[str, Any]) -> bytes:
     said = {key: value for key, value in meta.items() if key != "digest"}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     return (json.dumps(said | {"digest": digest}, indent=2) + "\n").encode()
+
+
+def read_mark(folder: Path) -> bytes:
+    """The bytes of the ``shards.json`` of a folder.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    try:
+        return read_regular(folder / MARK, MOST_OF_MARK)
+    except (OSError, ValueError) as error:  # the latter: a zero byte in the folder's name
+        raise StoreError(
+            f"there are no finished shards at {folder}: {MARK} cannot be read: {error!r}"
+        ) from error
 
 
 def parse(content: bytes, place: str) -> dict[str, Any]:

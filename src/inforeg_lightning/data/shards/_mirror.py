@@ -18,6 +18,7 @@ from inforeg_lightning.data.shards._manifest import MARK, TABLES, Entry
 from inforeg_lightning.data.shards._url import Remote, Unfit
 from inforeg_lightning.data.store.download import default_root
 from inforeg_lightning.data.store.files import StoreError
+from inforeg_lightning.data.store.regular import open_regular
 
 
 class Files(Protocol):
@@ -190,14 +191,20 @@ def fault(path: Path, entry: Entry, thorough: bool) -> str | None:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return "is missing"
+    except OSError as error:  # such as a link to itself
+        return f"cannot be read ({error.strerror})"
     if not stat.S_ISREG(status.st_mode):
         return "is no regular file"
     if status.st_size != entry.size:
         return f"is of {status.st_size} bytes instead of {entry.size}"
     if thorough:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
-                return "has other bytes than were written"
+        try:
+            with open(open_regular(path), "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
+        if digest != entry.sha256:
+            return "has other bytes than were written"
     return None
 
 

@@ -4,7 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from inforeg_lightning.data.shards._manifest import MARK, MOST_OF_MARK, Manifest, read_manifest
+from inforeg_lightning.data.shards._manifest import (
+    MARK,
+    MOST_OF_MARK,
+    Manifest,
+    read_manifest,
+    read_mark,
+)
 from inforeg_lightning.data.shards._mirror import Cache, Files, Folder
 from inforeg_lightning.data.shards._tables import read_all
 from inforeg_lightning.data.shards._url import Remote, is_url
@@ -104,13 +110,6 @@ def _at_url(
 
 def _in_folder(folder: Path) -> tuple[Manifest, Files]:
     folder = folder.absolute()  # a worker may have another working folder
-    try:
-        if (folder / MARK).exists() and not (folder / MARK).is_file():
-            raise OSError(f"{MARK} is no regular file")  # a pipe would never end
-        mark = (folder / MARK).read_bytes()
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"there are no finished shards at {folder}: {MARK} cannot be read: {error!r}"
-        ) from error
+    mark = read_mark(folder)
     manifest = read_manifest(mark, str(folder))
     return manifest, Folder(folder, manifest.files)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inforeg_lightning.data.shards._manifest import Manifest
 from inforeg_lightning.data.shards._mirror import Files
-from inforeg_lightning.data.store.files import Clip, StoreError, Tables, read_index, read_rejected
+from inforeg_lightning.data.store.files import Clip, StoreError, Tables, parse_index, parse_rejected
 
 _MOST_PIXELS = 2**16  # of a side: more than JPEG has
 _LIMITS = {
@@ -55,10 +55,10 @@ def read_all(files: Files, manifest: Manifest) -> tuple[Tables, Places]:
     # Whatever is raised here is the fault of bytes that somebody else may have made; libraries
     # raise a dozen kinds (csv.Error, BadZipFile, MemoryError, …) when they are given such.
     try:
-        header, clips = read_index(index)
+        header, clips = parse_index(index.read_bytes())
         tables = Tables(
             clips,
-            read_rejected(rejected),
+            parse_rejected(rejected.read_bytes()),
             np.zeros(1, np.int64),
             manifest.audio_shape,
             manifest.frame_format,

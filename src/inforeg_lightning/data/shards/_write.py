@@ -18,13 +18,14 @@ from inforeg_lightning.data.shards._manifest import (
     VERSION,
     parse,
     read_manifest,
+    read_mark,
     render,
 )
 from inforeg_lightning.data.shards._mirror import Folder
 from inforeg_lightning.data.shards._places import PlacesWriter
 from inforeg_lightning.data.shards._url import is_url, shown
 from inforeg_lightning.data.store import Store, StoreError
-from inforeg_lightning.data.store.files import Clip, read_index
+from inforeg_lightning.data.store.files import Clip, parse_index
 
 
 def write_shards(
@@ -90,7 +91,7 @@ def write_shards(
 
 def _finished(folder: Path, digests: Mapping[str, str], shard_mb: float) -> dict[str, Any]:
     """What a finished folder says, if it has the shards that are asked for."""
-    mark = (folder / MARK).read_bytes()
+    mark = read_mark(folder)
     meta, manifest = parse(mark, str(folder)), read_manifest(mark, str(folder))
     same = all(manifest.files[name].sha256 == digest for name, digest in digests.items())
     if not same or meta.get("shard_mb") != shard_mb:
@@ -123,7 +124,7 @@ def _write_tars(
     sizes: dict[str, int] = {}
     digests: dict[str, str] = {}
     places = PlacesWriter(store)
-    _, clips = read_index(store.path / "index.csv")
+    _, clips = parse_index((store.path / "index.csv").read_bytes())
 
     failed = False
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from inforeg_lightning.data.store.files import StoreError, Tables
 from inforeg_lightning.data.store.frames import decode_jpeg
+from inforeg_lightning.data.store.regular import open_regular
 
 
 class Clips(ABC):
@@ -206,5 +207,5 @@ class Clips(ABC):
         if descriptor is None:
             if len(self._files) == self.most_open:
                 os.close(self._files.pop(next(iter(self._files))))  # opened first
-            descriptor = self._files[file] = os.open(self._open(file), os.O_RDONLY)
+            descriptor = self._files[file] = open_regular(self._open(file))
         return descriptor

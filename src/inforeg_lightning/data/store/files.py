@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inforeg_lightning.data.store.regular import open_regular, read_regular
+
 VERSION = 2
 """Of the layout on disk. 1 had no checksums of the tables."""
 
@@ -20,6 +22,9 @@ TABLES = ("index.csv", "rejected.csv", "offsets.npy")
 
 LARGE = ("frames.bin", "audio.bin")
 """The large files; the index has a checksum of every clip's bytes in them."""
+
+_MOST_OF_META = 64 * 10**6
+_MOST_OF_TABLE = 10**9  # bytes; the offsets of a hundred million frames
 
 
 class StoreError(RuntimeError):
@@ -170,25 +175,22 @@ def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
     """
     meta = _read_meta(folder)
     try:
-        changed = [
-            name
-            for name, checksum in meta["sha256"].items()
-            if _sha256((folder / name).read_bytes()) != checksum
-        ]
+        contents = {name: read_regular(folder / name, _MOST_OF_TABLE) for name in TABLES}
+        changed = [name for name in TABLES if _sha256(contents[name]) != meta["sha256"][name]]
         if changed:
             raise _damaged(folder, f"{', '.join(changed)}: not the bytes that were written")
-        _, clips = read_index(folder / "index.csv")
-        rejected = read_rejected(folder / "rejected.csv")
-        offsets = np.load(folder / "offsets.npy")
+        _, clips = parse_index(contents["index.csv"])
+        rejected = parse_rejected(contents["rejected.csv"])
+        offsets = np.load(io.BytesIO(contents["offsets.npy"]))
         height, width = meta["audio_shape"]
         tables = Tables(
             clips, rejected, offsets, (height, width), meta["frame_format"], meta["settings"]
         )
         wrong = [
             name
-            for name, size in meta["bytes"].items()
+            for name in LARGE
             if not (partly_moved and not (folder / name).exists())
-            and (folder / name).stat().st_size != size
+            and _size(folder / name) != meta["bytes"][name]
         ]
     except (OSError, ValueError, TypeError, LookupError, AttributeError, csv.Error) as error:
         raise _damaged(folder, str(error)) from error
@@ -197,10 +199,9 @@ def read_tables(folder: Path, partly_moved: bool = False) -> Tables:
     return tables
 
 
-def read_index(path: Path) -> tuple[tuple[str, ...], list[Clip]]:
-    """Read header and lines of ``index.csv``."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+def parse_index(content: bytes) -> tuple[tuple[str, ...], list[Clip]]:
+    """Return header and lines of ``index.csv`` from its bytes."""
+    header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
     clips = [
         Clip(name, int(label), group, split, *map(int, numbers))
         for name, label, group, split, *numbers in rows
@@ -208,15 +209,23 @@ def read_index(path: Path) -> tuple[tuple[str, ...], list[Clip]]:
     return tuple(header), clips
 
 
-def read_rejected(path: Path) -> list[tuple[str, str]]:
-    """Read the lines of ``rejected.csv``."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [(name, reason) for name, reason in list(csv.reader(file))[1:]]
+def parse_rejected(content: bytes) -> list[tuple[str, str]]:
+    """Return the lines of ``rejected.csv`` from its bytes."""
+    lines = csv.reader(io.StringIO(content.decode(), newline=""))
+    return [(name, reason) for name, reason in list(lines)[1:]]
+
+
+def _size(path: Path) -> int:
+    descriptor = open_regular(path)
+    try:
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        content = (folder / "store.json").read_bytes()
+        content = read_regular(folder / "store.json", _MOST_OF_META)
     except (FileNotFoundError, NotADirectoryError):
         if (folder / "parts").is_dir():
             raise StoreError(
@@ -231,7 +240,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise StoreError(f"the store {folder} cannot be read: {error}") from error
     try:
         meta = dict(json.loads(content))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(folder, f"store.json: {error}") from error
     if meta.get("version") == 1 and "checksum" not in meta:
         raise StoreError(
