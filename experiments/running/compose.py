@@ -52,13 +52,15 @@ def current_place(cfg: DictConfig) -> Place:
     return place_of(cfg, HydraConfig.get())
 
 
-def check_groups(overrides: Iterable[str]) -> None:
+def check_groups(overrides: Sequence[str]) -> None:
     """Refuse what Hydra would let pass, or has no error of its own for.
 
     Raises:
         RecipeError: A group of the configuration is unset, or the run folder is overridden.
     """
-    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    # Another folder of configurations may have files of its own; Hydra itself knows both.
+    has_others = any(o.startswith(("--config-dir", "-cd")) for o in overrides)
+    groups = set() if has_others else {path.name for path in CONF.iterdir() if path.is_dir()}
     for override in overrides:
         name, _, value = override.partition("=")
         if override.startswith("="):

@@ -47,10 +47,18 @@ def under_way(tmp_path):
 
 @pytest.fixture
 def _heeding_interrupts():
-    # A shell ignores SIGINT for what it puts in the background, and children inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell ignores SIGINT for what it puts in the background, nohup ignores SIGHUP, and children
+    # inherit that.
+    before = [
+        (number, signal.signal(number, handler))
+        for number, handler in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGHUP, signal.SIG_DFL),
+        )
+    ]
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 def end(process, how):

@@ -89,7 +89,9 @@ def test_one_batch_of_the_embedded_data(start, tmp_path):
 
 def test_output_has_no_warnings(sweep):
     _, process = sweep
-    assert process.stderr == ""
+    # A run of one epoch is told that the paper's window cannot open in it.
+    said = [line for line in process.stderr.splitlines() if "no period of this" not in line]
+    assert said == []
     assert "arning" not in process.stdout
     assert "deprecat" not in process.stdout
 

@@ -20,14 +20,19 @@ HERE = Path(__file__).parent
 def test_the_history_is_that_of_one_process_on_the_same_batches(strategy, tmp_path):
     """In a program of its own, as a fork of a process with threads may hang."""
     folder = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    found = subprocess.run(
-        [sys.executable, "-m", "ddp.spawning", strategy, tmp_path],
-        env=os.environ | {"PYTHONPATH": folder, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    for _ in range(3):
+        found = subprocess.run(
+            [sys.executable, "-m", "ddp.spawning", strategy, tmp_path],
+            env=os.environ
+            | {"PYTHONPATH": folder, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        # Threads of gloo may abort a process that has done its work and ends; not ours to mend.
+        if "terminate called without an active exception" not in found.stderr:
+            break
     assert found.returncode == 0, found.stderr[-4000:]
     two = pickle.loads((tmp_path / FOLDER).read_bytes())
     one = train("auto", 1)

@@ -64,7 +64,8 @@ def composed(*overrides):
 
 
 def train(folder, *overrides):
-    from training import Place, run
+    from running.compose import Place
+    from running.training import run
 
     few = [f"+trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
     cfg = composed(
