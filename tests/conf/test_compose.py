@@ -117,7 +117,7 @@ def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
         ("ogm_ge", "callbacks.ogm.alpha=0.7", 0.1),
     ):
         assert _callback(composed(f"callbacks={method}", override)).method.alpha == value
-    rates = _callback(composed("callbacks=mslr", "callbacks.mslr.rates=[0.5,2.0]")).rates
+    rates = _callback(composed("callbacks=mslr", "callbacks.mslr.rates=[0.5,2.0]")).method.rates
     assert [*rates] == [0.5, 2.0]
 
 

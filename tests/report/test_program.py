@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[3] / "experiments" / "report.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "experiments" / "report.py"
 
 
 def report(*arguments, cwd):
