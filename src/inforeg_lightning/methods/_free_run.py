@@ -37,7 +37,7 @@ _TENSORS, _ELEMENTS = 8, 256
 
 
 class FreeRun:
-    """Copies of a sample of one encoder's weights, trained without the pull.
+    """A copy of a sample of one encoder's weights, as one vector, trained without the pull.
 
     Args:
         optimizer: Of the encoder.
@@ -45,14 +45,13 @@ class FreeRun:
     """
 
     def __init__(self, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
-        step = max(len(parameters) // _TENSORS, 1)
-        self._parameters = [*parameters][::step][:_TENSORS]
-        self._starts = [_sample(p).clone() for p in self._parameters]
-        self._copies = [nn.Parameter(start.clone()) for start in self._starts]
-        self._optimizer = _like(optimizer, self._parameters, self._copies)
         self._of = optimizer
-        self._free: list[Tensor] = []
-        self._pulled: list[Tensor] = []
+        self._parameters = _sampled(optimizer, parameters)
+        self._start = _values(self._parameters)
+        self._copy = nn.Parameter(self._start.clone())
+        self._optimizer = _like(optimizer, self._parameters, self._copy)
+        self._free: Tensor | None = None
+        self._pulled: Tensor | None = None
 
     @staticmethod
     def is_possible(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> bool:
@@ -61,57 +60,66 @@ class FreeRun:
 
     def before_pull(self) -> None:
         """Keep the gradients as they are."""
-        self._free = [_gradient(p).clone() for p in self._parameters]
+        self._free = _gradients(self._parameters)
 
     def after_pull(self) -> None:
         """Keep them with the pull, to see later by how much they are clipped."""
-        self._pulled = [_gradient(p).clone() for p in self._parameters]
+        self._pulled = _gradients(self._parameters)
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Make the step that the optimizer has just made, without the pull."""
-        if optimizer is not self._of or not self._free:
+        free, pulled = self._free, self._pulled
+        if optimizer is not self._of or free is None or pulled is None:
             return
-        done = [_gradient(p) for p in self._parameters]
-        clipped = _dot(done, self._pulled) / _dot(self._pulled, self._pulled)
+        self._free = self._pulled = None
+        wide = pulled.double()
+        clipped = torch.dot(_gradients(self._parameters).double(), wide) / torch.dot(wide, wide)
         clipped = torch.where(clipped.isfinite(), clipped, 1.0)
-        for copy, gradient in zip(self._copies, self._free, strict=True):
-            copy.grad = gradient * clipped.to(gradient.dtype)
-        groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-        for parameter, own in zip(self._parameters, self._optimizer.param_groups, strict=True):
-            own |= _options(groups[id(parameter)])
+        self._copy.grad = free * clipped.to(free.dtype)
+        self._optimizer.param_groups[0] |= _options(_group_of(optimizer, self._parameters[0]))
         self._optimizer.step()
-        self._free, self._pulled = [], []
 
     def ratio(self) -> float | None:
         """‖w − anchor‖ with the pull by that without it; ``None`` if nothing would have moved."""
-        there = [_sample(p) for p in self._parameters]
-        copies = [copy.detach() for copy in self._copies]
-        distances = [_distance(where, self._starts) for where in (there, copies)]
-        went, free = torch.stack(distances).tolist()  # the one time that the host waits
+        places = torch.stack([_values(self._parameters), self._copy.detach()]).double()
+        squares = (places - self._start.double()).square().sum(dim=1)
+        went, free = squares.tolist()  # the one time that the host waits
         return (went / free) ** 0.5 if free > 0 and went < float("inf") else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies, starts, their optimizer and the ratio, in tensors and plain types."""
+        """Copy, start, their optimizer and the ratio, in tensors and plain types."""
+        state = self._optimizer.state[self._copy].items()
         return {
             "ratio": self.ratio(),
-            "starts": [start.cpu() for start in self._starts],
-            "copies": [copy.detach().cpu() for copy in self._copies],
-            "states": [
-                {name: _saved(value) for name, value in self._optimizer.state[copy].items()}
-                for copy in self._copies
-            ],
+            "start": self._start.cpu(),
+            "copy": self._copy.detach().cpu(),
+            "state": {name: _saved(value) for name, value in state},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        for index, copy in enumerate(self._copies):
-            self._starts[index] = state["starts"][index].to(copy.device)
-            copy.data.copy_(state["copies"][index])
+        self._start = state["start"].to(self._copy.device)
+        self._copy.data.copy_(state["copy"])
+        own = self._optimizer.state[self._copy]
+        for name, value in state["state"].items():
             # A step count stays where the optimizer keeps it, which may be the CPU.
-            own = self._optimizer.state[copy]
-            for name, value in state["states"][index].items():
-                like = own.get(name)
-                own[name] = value.to(like.device) if isinstance(like, Tensor) else value
+            like = own.get(name, self._copy if _is_vector(value) else None)
+            own[name] = value.to(like.device) if isinstance(like, Tensor) else value
+
+
+def _sampled(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Some parameters that one group of the optimizer holds, with state of one kind."""
+    first = parameters[0]
+    group = {id(p) for p in _group_of(optimizer, first)["params"]}
+    known = set(optimizer.state.get(first, {}))
+    alike = [
+        p
+        for p in parameters
+        if id(p) in group
+        and set(optimizer.state.get(p, {})) == known
+        and (p.dtype, p.device) == (first.dtype, first.device)
+    ]
+    return alike[:: max(len(alike) // _TENSORS, 1)][:_TENSORS]
 
 
 def _sample(tensor: Tensor) -> Tensor:
@@ -122,29 +130,40 @@ def _sample(tensor: Tensor) -> Tensor:
     return view.reshape(-1)[:_ELEMENTS]
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    if parameter.grad is None:
-        return torch.zeros_like(_sample(parameter))
-    return _sample(parameter.grad)
+def _values(parameters: Sequence[nn.Parameter]) -> Tensor:
+    return torch.cat([_sample(p) for p in parameters])
+
+
+def _gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
+    return torch.cat(
+        [torch.zeros_like(_sample(p)) if p.grad is None else _sample(p.grad) for p in parameters]
+    )
+
+
+def _group_of(optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Any]:
+    return next(
+        group
+        for group in optimizer.param_groups
+        if any(other is parameter for other in group["params"])
+    )
 
 
 def _like(
-    optimizer: Optimizer, parameters: Sequence[nn.Parameter], copies: Sequence[nn.Parameter]
+    optimizer: Optimizer, parameters: Sequence[nn.Parameter], copy: nn.Parameter
 ) -> Optimizer:
-    """An optimizer of the same class, options and state for copies of samples."""
-    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    """An optimizer of the same class, options and state for the copy of a sample."""
     make: Any = type(optimizer)
-    own: Optimizer = make(
-        [
-            {"params": [copy], **_options(groups[id(p)])}
-            for p, copy in zip(parameters, copies, strict=True)
-        ]
-    )
-    for parameter, copy in zip(parameters, copies, strict=True):
-        own.state[copy] = {
-            name: _sampled_like(value, parameter)
-            for name, value in optimizer.state.get(parameter, {}).items()
-        }
+    own: Optimizer = make([{"params": [copy], **_options(_group_of(optimizer, parameters[0]))}])
+    first = parameters[0]
+    for name, value in optimizer.state.get(first, {}).items():
+        if not isinstance(value, Tensor):
+            own.state[copy][name] = value
+        elif value.shape == first.shape and value.dim():
+            own.state[copy][name] = torch.cat(
+                [_sample(optimizer.state[p][name]) for p in parameters]
+            )
+        else:
+            own.state[copy][name] = value.clone()
     return own
 
 
@@ -152,25 +171,9 @@ def _options(group: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name != "params"}
 
 
-def _sampled_like(value: Any, parameter: nn.Parameter) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return (
-        _sample(value).clone() if value.shape == parameter.shape and value.dim() else value.clone()
-    )
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0
 
 
 def _saved(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, Tensor) else value
-
-
-def _dot(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
-    return torch.stack(
-        [(a.double() * b.double()).sum() for a, b in zip(ours, theirs, strict=True)]
-    ).sum()
-
-
-def _distance(there: Sequence[Tensor], starts: Sequence[Tensor]) -> Tensor:
-    """The squared distance."""
-    parts = [a.double() - b.double() for a, b in zip(there, starts, strict=True)]
-    return torch.stack([part.square().sum() for part in parts]).sum()

@@ -152,7 +152,7 @@ class InfoReg(Method):
             if not FreeRun.is_possible(optimizer, held):
                 return None
             saved, run = run, FreeRun(optimizer, held)
-            if saved is not None and "copies" in saved:
+            if saved is not None and "copy" in saved:
                 run.load_state_dict(saved)
             self._free_runs[modality] = run
         if id(optimizer) not in self._handles:
