@@ -76,7 +76,6 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence_and_leaves_nothing(store, tmp_path, monkeypatch, mistake):
     from running.errors import RecipeError
-
     from shard import run
 
     arguments, message = MISTAKES[mistake]
