@@ -42,7 +42,7 @@ class AVDigitsRecipe(Rendering):
     """All that determines AV-Digits but its seed; the defaults are AV-Digits.
 
     Frozen: the difficulty was fixed by looking at unimodal and plain joint training only
-    (``experiments/calibrate_av_digits.py``), before any regulation was tried on it.
+    (``experiments/studies/calibration.py``), before any regulation was tried on it.
 
     Attributes:
         train: Training split.
