@@ -55,7 +55,8 @@ def test_every_parameter_learns_from_every_modality(fusion, widths):
     assert logits.shape == (6, 4)
     F.cross_entropy(logits, torch.arange(6) % 4).backward()
     for tensor in [*head.parameters(), *inputs]:
-        assert tensor.grad is not None and tensor.grad.isfinite().all()
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
         assert tensor.grad.abs().sum() > 0
 
 
@@ -97,7 +98,7 @@ def test_inforeg_regulates_it(fusion):
 
 
 def test_splitting_and_zeroing_agree_where_both_apply():
-    """A linear head's split and zeroing differ by a constant per class that all modalities share."""
+    """They differ by one constant per class, which all modalities share."""
     split, zeroed = classifier(None), classifier(ConcatFusion)
     split.load_state_dict(
         {k: v for k, v in zeroed.state_dict().items() if not k.startswith("head")}

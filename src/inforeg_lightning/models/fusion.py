@@ -40,10 +40,9 @@ class Fusion(nn.Module):
 class ConcatFusion(Fusion):
     """One linear layer over the concatenated features: ``[z_1 … z_M] Wᵀ + c``.
 
-    The same function as the linear head that :class:`~inforeg_lightning.models.LateFusionClassifier`
-    has without ``fusion``; here as a module called with a list, whose unimodal logits are found by
-    zeroing: they are those of the split head and ``c (1 − 1/M)``, which is the same for each
-    modality.
+    The same function as the linear head that a late-fusion classifier has without ``fusion``; here
+    as a module called with a list, whose unimodal logits are found by zeroing: they are those of
+    the split head and ``c (1 − 1/M)``, which is the same for each modality.
     """
 
     def __init__(self, widths: Sequence[int], num_classes: int) -> None:
