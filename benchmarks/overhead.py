@@ -66,6 +66,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "DGL": {},
     "GBlending": {},
     "MMPareto": {},
+    "ModalityDropout": {},
+    "OPM": {"p_exe": 1.0},
     "MSLR": {"rates": (0.9, 1.1)},
 }
 _WARM_UP = 3

@@ -15,9 +15,11 @@ from inforeg_lightning.callbacks import (
     GreedyCallback,
     MethodCallback,
     MMParetoCallback,
+    ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    OPMCallback,
     PMRCallback,
 )
 
@@ -38,6 +40,7 @@ class Method:
         acts_in_the_backward_pass: Edits it: before it can tell that a gradient is infinite.
         by_validation: Weights all losses by what validations say: more of them change it, and so
             does a modality that leaves its window for the others.
+        reaches_others: What it does to one modality changes the gradients of the others.
         one_optimizer: Refuses several.
     """
 
@@ -49,6 +52,7 @@ class Method:
     acts_before_the_loss: bool = False
     acts_in_the_backward_pass: bool = False
     by_validation: bool = False
+    reaches_others: bool = False
     one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
@@ -99,6 +103,15 @@ METHODS = [
     Method(DGLCallback, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
+    Method(ModalityDropoutCallback, draws=True, acts_before_the_loss=True, reaches_others=True),
+    Method(
+        OPMCallback,
+        {"p_exe": 1.0},
+        draws=True,
+        from_micro_batches=True,
+        acts_before_the_loss=True,
+        reaches_others=True,
+    ),
 ]
 
 

@@ -34,9 +34,11 @@ from inforeg_lightning.callbacks import (
     GBlendingCallback,
     GreedyCallback,
     MMParetoCallback,
+    ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    OPMCallback,
     PMRCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
@@ -223,6 +225,8 @@ METHODS = {
     ),
     "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
     "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
+    "modality dropout": Method(ModalityDropoutCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "opm": Method(OPMCallback, ALWAYS, alone=frozenset({"momentum"})),
 }
 
 

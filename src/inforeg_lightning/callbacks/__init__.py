@@ -7,9 +7,11 @@ from inforeg_lightning.callbacks.gblending import GBlendingCallback
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
 from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
+from inforeg_lightning.callbacks.modality_dropout import ModalityDropoutCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
+from inforeg_lightning.callbacks.opm import OPMCallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
 from inforeg_lightning.engine.reporting import report_unimodal
 
@@ -22,8 +24,10 @@ __all__ = [
     "MMParetoCallback",
     "MSLRCallback",
     "MethodCallback",
+    "ModalityDropoutCallback",
     "OGMCallback",
     "OGMGECallback",
+    "OPMCallback",
     "PMRCallback",
     "report_unimodal",
 ]

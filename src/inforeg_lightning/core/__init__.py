@@ -9,7 +9,9 @@ from inforeg_lightning.core.fisher import mean_square, relative_change, squared_
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
 from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
+from inforeg_lightning.core.modality_dropout import dropped_modality, keep_one
 from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
+from inforeg_lightning.core.opm import opm_probabilities, opm_scale
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
@@ -49,8 +51,10 @@ __all__ = [
     "class_totals",
     "discrepancy_ratios",
     "disentangled_logits",
+    "dropped_modality",
     "gaps",
     "gradient_noise",
+    "keep_one",
     "linear_unimodal_logits",
     "log_probability",
     "make_window",
@@ -58,6 +62,8 @@ __all__ = [
     "negative_squared_error",
     "official_strength",
     "ogm_coefficients",
+    "opm_probabilities",
+    "opm_scale",
     "pareto_gradients",
     "pareto_weight",
     "pmr_coefficients",

@@ -161,7 +161,9 @@ class HeadCall:
                 continue
             counts = {m: blocks.owners.count(m) for m in left}
             parts = {m: [next(left[m]) for _ in range(n)] for m, n in counts.items()}
-            leaves.append(blocks.replace(leaf, parts))
+            replaced = blocks.replace(leaf, parts)
+            self.layout.tell(replaced, blocks)
+            leaves.append(replaced)
         return leaves
 
     def _run(self, leaves: Sequence[Any], parameters: Mapping[str, Tensor] | None = None) -> Tensor:
