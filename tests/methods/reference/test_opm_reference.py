@@ -1,4 +1,4 @@
-"""OPM through a Trainer against a plain loop of the authors' formulas, with the same numbers drawn."""
+"""OPM through a Trainer against a plain loop of the authors' formulas, by the same draws."""
 
 import math
 
