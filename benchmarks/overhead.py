@@ -68,6 +68,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "MMPareto": {},
     "ModalityDropout": {},
     "OPM": {"p_exe": 1.0},
+    "TorchJD": {},
     "MSLR": {"rates": (0.9, 1.1)},
 }
 _WARM_UP = 3

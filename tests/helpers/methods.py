@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch.nn.functional as F
+from torch import Tensor
 
 from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
@@ -21,6 +23,7 @@ from inforeg_lightning.callbacks import (
     OGMGECallback,
     OPMCallback,
     PMRCallback,
+    TorchJDCallback,
 )
 
 
@@ -87,6 +90,12 @@ _NUMBERS = {
 }
 """One for each modality, whatever a test calls it."""
 
+
+def mean_direction(jacobian: Tensor) -> Tensor:
+    """An aggregator that needs nothing installed, and reads nothing from the device."""
+    return F.normalize(jacobian, dim=1).mean(dim=0)
+
+
 METHODS = [
     Method(InfoRegCallback),
     Method(OGMCallback, {"alpha": 0.5}),
@@ -112,6 +121,7 @@ METHODS = [
         acts_before_the_loss=True,
         reaches_others=True,
     ),
+    Method(TorchJDCallback, {"aggregator": mean_direction}, acts_before_the_loss=True),
 ]
 
 

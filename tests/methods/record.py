@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.manual import OneForEach
+from helpers.methods import mean_direction
 from helpers.modules import CLASSES, Late, encoder_paths, give_validation, make_batches, names
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
@@ -40,6 +41,7 @@ from inforeg_lightning.callbacks import (
     OGMGECallback,
     OPMCallback,
     PMRCallback,
+    TorchJDCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -227,6 +229,9 @@ METHODS = {
     "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
     "modality dropout": Method(ModalityDropoutCallback, ALWAYS, alone=frozenset({"momentum"})),
     "opm": Method(OPMCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "torchjd": Method(
+        TorchJDCallback, ALWAYS | {"aggregator": mean_direction}, alone=frozenset({"momentum"})
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 from inforeg_lightning.callbacks.opm import OPMCallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
+from inforeg_lightning.callbacks.torchjd import TorchJDCallback
 from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "OGMGECallback",
     "OPMCallback",
     "PMRCallback",
+    "TorchJDCallback",
     "report_unimodal",
 ]

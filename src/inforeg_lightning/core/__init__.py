@@ -27,6 +27,7 @@ from inforeg_lightning.core.scores import (
     probability,
 )
 from inforeg_lightning.core.strength import gaps, official_strength, strength
+from inforeg_lightning.core.torchjd import aggregated
 from inforeg_lightning.core.window import (
     AdaptiveWindow,
     OfficialWindow,
@@ -43,6 +44,7 @@ __all__ = [
     "OutsideWindow",
     "PaperWindow",
     "RangeWindow",
+    "aggregated",
     "agm_coefficients",
     "agm_ratios",
     "binary_log_probability",

@@ -14,6 +14,7 @@ from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
 from inforeg_lightning.methods.opm import OPM
 from inforeg_lightning.methods.pmr import PMR
+from inforeg_lightning.methods.torchjd import TorchJD
 
 __all__ = [
     "AGM",
@@ -30,4 +31,5 @@ __all__ = [
     "Method",
     "ModalityDropout",
     "OfficialInfoReg",
+    "TorchJD",
 ]
