@@ -63,8 +63,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "Greedy": {},
     "AGM": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
+    "DGL": {},
     "GBlending": {},
     "MMPareto": {},
+    "ModalityDropout": {},
+    "OPM": {"p_exe": 1.0},
+    "TorchJD": {},
     "MSLR": {"rates": (0.9, 1.1)},
 }
 _WARM_UP = 3

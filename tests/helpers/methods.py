@@ -5,19 +5,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch.nn.functional as F
+from torch import Tensor
 
 from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    DGLCallback,
     GBlendingCallback,
     GreedyCallback,
     MethodCallback,
     MMParetoCallback,
+    ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    OPMCallback,
     PMRCallback,
+    TorchJDCallback,
 )
 
 
@@ -37,6 +43,7 @@ class Method:
         acts_in_the_backward_pass: Edits it: before it can tell that a gradient is infinite.
         by_validation: Weights all losses by what validations say: more of them change it, and so
             does a modality that leaves its window for the others.
+        reaches_others: What it does to one modality changes the gradients of the others.
         one_optimizer: Refuses several.
     """
 
@@ -48,6 +55,7 @@ class Method:
     acts_before_the_loss: bool = False
     acts_in_the_backward_pass: bool = False
     by_validation: bool = False
+    reaches_others: bool = False
     one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
@@ -82,6 +90,12 @@ _NUMBERS = {
 }
 """One for each modality, whatever a test calls it."""
 
+
+def mean_direction(jacobian: Tensor) -> Tensor:
+    """An aggregator that needs nothing installed, and reads nothing from the device."""
+    return F.normalize(jacobian, dim=1).mean(dim=0)
+
+
 METHODS = [
     Method(InfoRegCallback),
     Method(OGMCallback, {"alpha": 0.5}),
@@ -95,8 +109,19 @@ METHODS = [
     Method(MSLRCallback, by_modality=("rates",)),
     Method(AGMCallback, from_micro_batches=True, acts_in_the_backward_pass=True),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
+    Method(DGLCallback, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
+    Method(ModalityDropoutCallback, draws=True, acts_before_the_loss=True, reaches_others=True),
+    Method(
+        OPMCallback,
+        {"p_exe": 1.0},
+        draws=True,
+        from_micro_batches=True,
+        acts_before_the_loss=True,
+        reaches_others=True,
+    ),
+    Method(TorchJDCallback, {"aggregator": mean_direction}, acts_before_the_loss=True),
 ]
 
 

@@ -25,18 +25,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.manual import OneForEach
+from helpers.methods import mean_direction
 from helpers.modules import CLASSES, Late, encoder_paths, give_validation, make_batches, names
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    DGLCallback,
     GBlendingCallback,
     GreedyCallback,
     MMParetoCallback,
+    ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    OPMCallback,
     PMRCallback,
+    TorchJDCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -212,6 +217,7 @@ METHODS = {
     "mslr": Method(mslr, ALWAYS),
     "agm": Method(AGMCallback, ALWAYS, frozenset(NO_HEAD)),
     "pmr": Method(PMRCallback, ALWAYS | {"mu": 0.5, "entropy_periods": 4}, frozenset(NO_HEAD)),
+    "dgl": Method(DGLCallback, ALWAYS, alone=frozenset({"momentum"})),
     "gblending": Method(GBlendingCallback, ALWAYS | {"super_epoch": 1}, _two_losses),
     "gblending, super-epochs": Method(
         GBlendingCallback, ALWAYS | {"super_epoch": 2}, alone=frozenset({"momentum"})
@@ -221,6 +227,11 @@ METHODS = {
     ),
     "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
     "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
+    "modality dropout": Method(ModalityDropoutCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "opm": Method(OPMCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "torchjd": Method(
+        TorchJDCallback, ALWAYS | {"aggregator": mean_direction}, alone=frozenset({"momentum"})
+    ),
 }
 
 

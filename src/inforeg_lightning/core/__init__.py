@@ -4,11 +4,14 @@ Imports torch only. One file per method; what is not named here is private.
 """
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
+from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
 from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
+from inforeg_lightning.core.modality_dropout import dropped_modality, keep_one
 from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
+from inforeg_lightning.core.opm import opm_probabilities, opm_scale
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
@@ -24,6 +27,7 @@ from inforeg_lightning.core.scores import (
     probability,
 )
 from inforeg_lightning.core.strength import gaps, official_strength, strength
+from inforeg_lightning.core.torchjd import aggregated
 from inforeg_lightning.core.window import (
     AdaptiveWindow,
     OfficialWindow,
@@ -40,6 +44,7 @@ __all__ = [
     "OutsideWindow",
     "PaperWindow",
     "RangeWindow",
+    "aggregated",
     "agm_coefficients",
     "agm_ratios",
     "binary_log_probability",
@@ -47,8 +52,11 @@ __all__ = [
     "blending_weights",
     "class_totals",
     "discrepancy_ratios",
+    "disentangled_logits",
+    "dropped_modality",
     "gaps",
     "gradient_noise",
+    "keep_one",
     "linear_unimodal_logits",
     "log_probability",
     "make_window",
@@ -56,6 +64,8 @@ __all__ = [
     "negative_squared_error",
     "official_strength",
     "ogm_coefficients",
+    "opm_probabilities",
+    "opm_scale",
     "pareto_gradients",
     "pareto_weight",
     "pmr_coefficients",

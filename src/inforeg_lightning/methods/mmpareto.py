@@ -1,6 +1,7 @@
 """MMPareto: Pareto integration of joint and unimodal gradients (ICML 2024, arXiv 2405.17730)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +42,13 @@ class MMPareto(Method):
     """
 
     name = "mmpareto"
-    quantities = ("cosine", "weight", "unimodal_loss")
+    quantities: ClassVar[tuple[str, ...]] = ("cosine", "weight", "unimodal_loss")
     edits_head = True
 
     _losses: dict[str, Tensor]
     _gradients: dict[nn.Parameter, Tensor]
     _found: dict[str, Tensor]
-    """Modality -> cosine and weight, also of a step that several optimisers make."""
+    """Modality -> what there is to tell, also of a step that several optimisers make."""
     _checked: set[str]
 
     def __init__(
@@ -123,15 +124,36 @@ class MMPareto(Method):
                 gradients = gradients_of(held)
                 unimodal = self._over_processes(held)
                 joint = list(torch._foreach_sub(gradients, unimodal))
-                cosine, weight = pareto_weight(joint, unimodal)
-                edited = pareto_gradients(joint, unimodal, weight, self.gamma)
+                edited, told = self.combine(joint, unimodal, acts)
                 for gradient, new in zip(gradients, edited, strict=True):
                     gradient.copy_(torch.where(acts, new, gradient))
-                found = torch.stack([cosine, weight]).to(step.scores.dtype)
+                found = torch.stack([*told]).to(step.scores.dtype)
                 self._found[modality] = torch.where(has, found, torch.nan)
-        nothing = step.scores.new_full((2,), torch.nan)
+        names = self.quantities[:-1]
+        nothing = step.scores.new_full((len(names),), torch.nan)
         found = torch.stack([self._found.get(m, nothing) for m in step.modalities])
-        return {"cosine": found[:, 0], "weight": found[:, 1], "unimodal_loss": -step.scores}
+        return {
+            "unimodal_loss": -step.scores,
+            **dict(zip(names, found.unbind(dim=1), strict=True)),
+        }
+
+    def combine(
+        self, joint: Sequence[Tensor], unimodal: Sequence[Tensor], acts: Tensor
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """What comes in the place of the gradients of both losses, and what there is to tell.
+
+        Args:
+            joint: Gradients of an encoder's parameters for the joint loss.
+            unimodal: Those for its unimodal loss.
+            acts: Whether the result is used, shape ``()``, bool; the gradients may be infinite
+                where it is not.
+
+        Returns:
+            Gradients of the same shapes; and one number, shape ``()``, for each of ``quantities``
+            but the last.
+        """
+        cosine, weight = pareto_weight(joint, unimodal)
+        return pareto_gradients(joint, unimodal, weight, self.gamma), (cosine, weight)
 
     def _over_processes(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """The unimodal gradients as DDP averages all others; zeros where the loss has none."""
