@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from inforeg_lightning.models import ConvEncoder
+from inforeg_lightning.models import ConvEncoder, MLPEncoder
 
 
 class TestConvEncoder:
@@ -84,3 +84,18 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class TestMLPEncoder:
+    def test_maps_to_its_last_width_and_every_parameter_learns(self):
+        encoder = MLPEncoder(5, (7, 3))
+        features = encoder(torch.randn(4, 5))
+        assert features.shape == (4, encoder.out_features) == (4, 3)
+        assert (features >= 0).all()
+        encoder(torch.randn(64, 5)).square().sum().backward()
+        assert all(p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+    @pytest.mark.parametrize(("width", "widths"), [(5, ()), (0, (3,)), (5, (3, 0))])
+    def test_refuses_widths_that_are_not_positive(self, width, widths):
+        with pytest.raises(ValueError, match="widths must be positive"):
+            MLPEncoder(width, widths)

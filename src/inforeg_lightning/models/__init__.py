@@ -12,6 +12,7 @@ from inforeg_lightning.models.fusion import (
     SumFusion,
 )
 from inforeg_lightning.models.late_fusion import LateFusionClassifier
+from inforeg_lightning.models.mlp import MLPEncoder
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
@@ -24,6 +25,7 @@ __all__ = [
     "FiLMFusion",
     "GatedFusion",
     "LateFusionClassifier",
+    "MLPEncoder",
     "MMTMFusion",
     "SumFusion",
     "VideoResNet18",

@@ -19,6 +19,7 @@ from helpers.digit_files import write_sources
 from helpers.programs import run_program
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
+from helpers.view_files import write_views
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
 from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
@@ -123,6 +124,13 @@ def test_kinetics_sounds_trains_by_its_recipe(kinetics, tmp_path):
     result = train(tmp_path / "run", "experiment=kinetics_sounds", f"data.store={kinetics}")
     assert result["epochs"] == 1
     assert 0 <= result["last"]["test"]["accuracy"] <= 1
+
+
+def test_views_train_by_their_recipe(tmp_path):
+    write_views(tmp_path / "raw")
+    result = train(tmp_path / "run", "experiment=views", f"data.root={tmp_path / 'raw'}")
+    assert result["modalities"] == ["fac", "fou", "kar", "mor", "pix", "zer"]
+    assert set(result["last"]["probe"]) == set(result["modalities"])
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):
