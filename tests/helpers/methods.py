@@ -18,6 +18,7 @@ from inforeg_lightning.callbacks import (
     OGMCallback,
     OGMGECallback,
     PMRCallback,
+    UnimodalLossesCallback,
 )
 
 
@@ -102,6 +103,7 @@ METHODS = [
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
+    Method(UnimodalLossesCallback, acts_before_the_loss=True),
 ]
 
 
