@@ -111,7 +111,7 @@ def test_what_the_history_holds_is_the_loss_of_the_heads_that_train():
             F.cross_entropy(heads[name](module.features(batch)[name]), batch["label"])
             for batch in module.batches
         ]
-        expected = float(torch.stack(losses).mean())
+        expected = float(torch.stack(losses).mean().detach())
         assert ours.history[0]["unimodal_loss"][name] == pytest.approx(expected, rel=1e-12)
 
 
