@@ -66,6 +66,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "GBlending": {},
     "MMPareto": {},
     "MSLR": {"rates": (0.9, 1.1)},
+    "UnimodalLosses": {},
 }
 _WARM_UP = 3
 """Rounds that are left out: in the first two, PMR has no prototypes."""
