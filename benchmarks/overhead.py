@@ -70,6 +70,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "OPM": {"p_exe": 1.0},
     "TorchJD": {},
     "MSLR": {"rates": (0.9, 1.1)},
+    "UnimodalLosses": {},
 }
 _WARM_UP = 3
 """Rounds that are left out: in the first two, PMR has no prototypes."""

@@ -24,6 +24,7 @@ from inforeg_lightning.callbacks import (
     OPMCallback,
     PMRCallback,
     TorchJDCallback,
+    UnimodalLossesCallback,
 )
 
 
@@ -69,6 +70,11 @@ class Method:
     def quantities(self) -> tuple[str, ...]:
         """What its history holds by modality."""
         return ("trace", "score", *self().method.quantities)
+
+    @property
+    def makes_heads(self) -> bool:
+        """Whether it lends the module unimodal heads, which the optimisers' states are of too."""
+        return self().engine.adds_heads
 
     @property
     def needs_head(self) -> bool:
@@ -122,6 +128,7 @@ METHODS = [
         reaches_others=True,
     ),
     Method(TorchJDCallback, {"aggregator": mean_direction}, acts_before_the_loss=True),
+    Method(UnimodalLossesCallback, acts_before_the_loss=True),
 ]
 
 

@@ -107,7 +107,21 @@ def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in module.named_parameters()}
+    """The weights of a module, without the unimodal heads that a callback lends it."""
+    return {
+        name: p.detach().clone()
+        for name, p in module.named_parameters()
+        if not name.startswith("unimodal_heads")
+    }
+
+
+def heads_of(callback: MethodCallback) -> dict[str, Tensor]:
+    """The weights of the unimodal heads that a callback has lent its module."""
+    return {
+        f"{modality}.{name}": p.detach().clone()
+        for modality, head in callback.unimodal_heads.items()
+        for name, p in head.named_parameters()
+    }
 
 
 def assert_same_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

@@ -42,6 +42,7 @@ from inforeg_lightning.callbacks import (
     OPMCallback,
     PMRCallback,
     TorchJDCallback,
+    UnimodalLossesCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -225,13 +226,18 @@ METHODS = {
     "gblending, included": Method(
         included(GBlendingCallback), ALWAYS | {"super_epoch": 1}, alone=_starred
     ),
-    "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
-    "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
     "modality dropout": Method(ModalityDropoutCallback, ALWAYS, alone=frozenset({"momentum"})),
     "opm": Method(OPMCallback, ALWAYS, alone=frozenset({"momentum"})),
     "torchjd": Method(
-        TorchJDCallback, ALWAYS | {"aggregator": mean_direction}, alone=frozenset({"momentum"})
+        TorchJDCallback,
+        ALWAYS | {"aggregator": mean_direction, "unimodal_heads": "shared"},
+        alone=frozenset({"momentum"}),
     ),
+    "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
+    "mmpareto, included": Method(
+        included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
+    "unimodal_losses": Method(UnimodalLossesCallback, ALWAYS, alone=frozenset({"momentum"})),
 }
 
 

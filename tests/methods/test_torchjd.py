@@ -11,7 +11,7 @@ from inforeg_lightning.callbacks import TorchJDCallback
 
 
 def torchjd(**settings):
-    return TorchJDCallback(encoder_paths(), head="head", **settings)
+    return TorchJDCallback(encoder_paths(), head="head", **{"unimodal_heads": "shared"} | settings)
 
 
 def test_without_torchjd_the_error_names_the_extra(monkeypatch):

@@ -14,6 +14,7 @@ from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 from inforeg_lightning.callbacks.opm import OPMCallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
 from inforeg_lightning.callbacks.torchjd import TorchJDCallback
+from inforeg_lightning.callbacks.unimodal_losses import UnimodalLossesCallback
 from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "OPMCallback",
     "PMRCallback",
     "TorchJDCallback",
+    "UnimodalLossesCallback",
     "report_unimodal",
 ]

@@ -6,6 +6,7 @@ from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.core.torchjd import Aggregator
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods.torchjd import TorchJD
 
 
@@ -42,6 +43,8 @@ class TorchJDCallback(MethodCallback):
         aggregator: As above; row 0 is of the joint loss, row 1 of the unimodal. By default
             TorchJD's ``UPGrad()``, which its authors recommend; it comes with
             ``pip install inforeg-lightning[torchjd]``.
+        unimodal_heads: What the unimodal losses are of, as for
+            :class:`~inforeg_lightning.callbacks.MMParetoCallback`.
         unimodal_losses_included: Whether the module's own loss has the unimodal losses already,
             each with weight 1; they are then not added again.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`.
@@ -52,6 +55,7 @@ class TorchJDCallback(MethodCallback):
         combine: Allow another method on the same Trainer; both must allow it.
 
     Attributes:
+        unimodal_heads: Modality -> its head; empty for ``"shared"``.
         history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
             by modality ``trace`` (of the gradient of all losses), ``change``, ``in_window``,
             ``score`` (mean log-probability of the true class), ``unimodal_loss`` (minus that) and
@@ -73,6 +77,7 @@ class TorchJDCallback(MethodCallback):
         *,
         target: Target = None,
         aggregator: Aggregator | None = None,
+        unimodal_heads: HeadsArgument = "own",
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -81,7 +86,7 @@ class TorchJDCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            TorchJD(aggregator, unimodal_losses_included, window),
+            TorchJD(aggregator, unimodal_losses_included, window, unimodal_heads),
             encoders,
             head,
             target=target,

@@ -15,6 +15,7 @@ from inforeg_lightning.methods.ogm_ge import OGMGE
 from inforeg_lightning.methods.opm import OPM
 from inforeg_lightning.methods.pmr import PMR
 from inforeg_lightning.methods.torchjd import TorchJD
+from inforeg_lightning.methods.unimodal_losses import UnimodalLosses
 
 __all__ = [
     "AGM",
@@ -32,4 +33,5 @@ __all__ = [
     "ModalityDropout",
     "OfficialInfoReg",
     "TorchJD",
+    "UnimodalLosses",
 ]

@@ -16,8 +16,11 @@ from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.probe.graph import nodes_of
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
+from inforeg_lightning.methods._included_losses import Included
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
+    check_heads,
     check_one_side,
     unimodal_losses,
 )
@@ -31,6 +34,7 @@ class MMPareto(Method):
 
     Args:
         gamma: Factor of the encoders' gradients, > 0; the authors' 1.5.
+        unimodal_heads: What makes the unimodal logits; the authors: a classifier per modality.
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1; they are then not added again.
         window: When it acts; the paper: always.
@@ -50,29 +54,37 @@ class MMPareto(Method):
     _found: dict[str, Tensor]
     """Modality -> what there is to tell, also of a step that several optimisers make."""
     _checked: set[str]
+    _included: Included | None
+    _has_looked: bool
+    """Whether the model's loss has been seen to have the unimodal losses."""
 
     def __init__(
         self,
         gamma: float = 1.5,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
+        unimodal_heads: HeadsArgument = "own",
     ) -> None:
         super().__init__(window)
         self.gamma = check_number(
             "gamma", gamma, 0, float("inf"), " (the authors: 1.5)", open_below=True
         )
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
+        self.unimodal_heads = check_heads(unimodal_heads, self.unimodal_losses_included)
         self.add_state("_losses", dict, Lifetime.BATCH)
         self.add_state("_gradients", dict, Lifetime.STEP)
         self.add_state("_found", dict, Lifetime.STEP)
         self.add_state("_checked", set, Lifetime.FIT)
+        self.add_state("_included", None, Lifetime.BATCH)
+        self.add_state("_has_looked", bool, Lifetime.FIT)
 
     @property
     def settings(self) -> dict[str, object]:
-        """γ, whose the unimodal losses are, and window."""
+        """γ, whose the unimodal losses are and of what logits, and window."""
         return {
             "gamma": self.gamma,
             "unimodal_losses_included": self.unimodal_losses_included,
+            "unimodal_heads": self.unimodal_heads,
             "window": self.window,
         }
 
@@ -90,12 +102,20 @@ class MMPareto(Method):
         """Add the unimodal losses to the loss of whoever goes backward through the output."""
         if not any(self.context.in_window.values()):
             return forward.output
-        unimodal = forward.call.unimodal()
+        unimodal = self.context.heads.logits(forward)
         self._losses = unimodal_losses(forward, unimodal, self.context.in_window)
+        if self.unimodal_losses_included and not self._has_looked:
+            self._included = Included.of(self.context, forward, unimodal, forward.output)
         if self.unimodal_losses_included or not self._losses:
             return forward.output
         total = torch.stack([*self._losses.values()]).sum()
         return attach_loss(forward.output, total, self.context.scales.loss)
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Check, once, that it has the unimodal losses if the user says so."""
+        if self._included is not None:
+            self._has_looked = self._included.check(loss, self.context)
+            self._included = None
 
     def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
         """Go backward through each encoder from its unimodal loss alone."""

@@ -9,6 +9,7 @@ from inforeg_lightning.core.mmpareto import pareto_weight
 from inforeg_lightning.core.torchjd import Aggregator, aggregated
 from inforeg_lightning.engine.checks import shown
 from inforeg_lightning.engine.method import WindowArgument
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods.mmpareto import MMPareto
 
 
@@ -24,6 +25,7 @@ class TorchJD(MMPareto):
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1; they are then not added again.
         window: When it acts.
+        unimodal_heads: ``"own"``, ``"shared"`` or a mapping; what the unimodal losses are of.
 
     Raises:
         ImportError: ``aggregator`` is left out, and TorchJD is not installed.
@@ -38,10 +40,12 @@ class TorchJD(MMPareto):
         aggregator: Aggregator | None = None,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
+        unimodal_heads: HeadsArgument = "own",
     ) -> None:
         super().__init__(
             unimodal_losses_included=unimodal_losses_included,
             window=window,
+            unimodal_heads=unimodal_heads,
         )
         if aggregator is not None and not callable(aggregator):
             raise TypeError(
@@ -56,6 +60,7 @@ class TorchJD(MMPareto):
         return {
             "aggregator": self.aggregator,
             "unimodal_losses_included": self.unimodal_losses_included,
+            "unimodal_heads": self.unimodal_heads,
             "window": self.window,
         }
 

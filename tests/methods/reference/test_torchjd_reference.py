@@ -22,6 +22,7 @@ def made(kind=Late, modalities=2):
 
 
 def torchjd(modalities=2, **settings):
+    settings = {"unimodal_heads": "shared"} | settings
     return TorchJDCallback(encoder_paths(modalities), head="head", **settings)
 
 
