@@ -281,6 +281,10 @@ def test_encoders_replaced_by_a_hook_get_heads_of_their_width(hook):
     trained(module, callback)
     assert callback.unimodal_heads["audio"].in_features == 2
     assert hook not in vars(module)
+    given = {"audio": nn.Linear(2, CLASSES).double(), "video": nn.Linear(4, CLASSES).double()}
+    callback = lending(given)
+    trained(Replacing(), callback)
+    assert {*callback.state_dict()["unimodal_heads"]} == {"audio", "video"}
 
 
 def test_a_name_that_is_taken_is_refused():

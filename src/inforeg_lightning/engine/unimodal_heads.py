@@ -111,6 +111,7 @@ class UnimodalHeads:
         self._refuse_sharded([head, *(part for parts in encoders.values() for part in parts)])
         made_for = [id(part) for parts in (*encoders.values(), [head]) for part in parts]
         if self._added is None or made_for != self._made_for:
+            self.remove_from_model()  # so that what is given is not found there
             self._made_for = made_for
             made: Mapping[str, nn.Module]
             if self.kind == "own":
