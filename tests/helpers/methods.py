@@ -10,8 +10,8 @@ from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AlternatingGreedyCallback,
     GBlendingCallback,
-    GreedyCallback,
     MethodCallback,
     MMParetoCallback,
     MSLRCallback,
@@ -87,7 +87,7 @@ METHODS = [
     Method(OGMCallback, {"alpha": 0.5}),
     Method(OGMGECallback, {"alpha": 0.5}, draws=True),
     Method(
-        GreedyCallback,
+        AlternatingGreedyCallback,
         {"tolerance": 0.0, "steps": 1},
         acts_before_the_loss=True,
         one_optimizer=True,

@@ -30,8 +30,8 @@ from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AlternatingGreedyCallback,
     GBlendingCallback,
-    GreedyCallback,
     MMParetoCallback,
     MSLRCallback,
     OGMCallback,
@@ -204,8 +204,8 @@ METHODS = {
         frozenset({"beside another"}),
     ),
     "ogm_ge": Method(OGMGECallback, ALWAYS | {"alpha": 0.5}),
-    "greedy": Method(
-        GreedyCallback,
+    "alternating_greedy": Method(
+        AlternatingGreedyCallback,
         ALWAYS | {"tolerance": 0.0, "steps": 1},
         frozenset(NO_HEAD | {"by hand"}),
     ),

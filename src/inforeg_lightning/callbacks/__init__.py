@@ -1,9 +1,9 @@
 """The methods, each a Lightning callback."""
 
 from inforeg_lightning.callbacks.agm import AGMCallback
+from inforeg_lightning.callbacks.alternating_greedy import AlternatingGreedyCallback
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
-from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
 from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
@@ -14,8 +14,8 @@ from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
     "AGMCallback",
+    "AlternatingGreedyCallback",
     "GBlendingCallback",
-    "GreedyCallback",
     "InfoRegCallback",
     "MMParetoCallback",
     "MSLRCallback",

@@ -13,7 +13,7 @@ from helpers.plain import (
     plain_loop,
     train,
 )
-from inforeg_lightning.callbacks import GreedyCallback
+from inforeg_lightning.callbacks import AlternatingGreedyCallback
 
 
 class Speeds:
@@ -77,7 +77,9 @@ def test_every_weight_is_that_of_the_formula(modalities):
     alone = [name is not None for name in speeds.trained_alone]
     assert any(alone[4:16]), "some steps must train one alone"
     assert not all(alone[4:16]), "and some must not"
-    callback = construct(GreedyCallback, modalities, window=(1, 4), tolerance=0.05, steps=3)
+    callback = construct(
+        AlternatingGreedyCallback, modalities, window=(1, 4), tolerance=0.05, steps=3
+    )
     assert_same_training(callback, train(callback, modalities), expected)
     for epoch, entry in enumerate(callback.history):
         names = speeds.trained_alone[4 * epoch : 4 * epoch + 4]
@@ -88,7 +90,10 @@ def test_every_weight_is_that_of_the_formula(modalities):
 
 def test_a_modality_outside_its_window_is_not_trained_alone():
     callback = construct(
-        GreedyCallback, 2, window=lambda traces: {"audio": True, "video": False}, tolerance=0.0
+        AlternatingGreedyCallback,
+        2,
+        window=lambda traces: {"audio": True, "video": False},
+        tolerance=0.0,
     )
     train(callback, 2)
     assert [entry["alone"]["video"] for entry in callback.history] == [0.0] * 6
@@ -103,4 +108,4 @@ def test_a_modality_outside_its_window_is_not_trained_alone():
 )
 def test_arguments_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
-        construct(GreedyCallback, 2, **settings)
+        construct(AlternatingGreedyCallback, 2, **settings)

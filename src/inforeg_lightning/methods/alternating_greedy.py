@@ -1,4 +1,4 @@
-"""Greedy: balanced learning by the conditional learning speed (ICML 2022, arXiv 2202.05306)."""
+"""AlternatingGreedy: a late-fusion translation of Greedy (ICML 2022, arXiv 2202.05306)."""
 
 from collections.abc import Mapping
 
@@ -22,11 +22,11 @@ from inforeg_lightning.engine.probe.head import HeadCall, plain_linear
 from inforeg_lightning.methods._running_mean import RunningMeans, by_sample
 
 
-class Greedy(Method):
-    """Train the modality whose encoder lags alone for some steps (Wu et al., ICML 2022).
+class AlternatingGreedy(Method):
+    """Train the modality whose encoder lags alone for some steps: our late-fusion Greedy.
 
-    See :class:`~inforeg_lightning.callbacks.GreedyCallback` for the equations, and for what
-    ``history`` holds.
+    See :class:`~inforeg_lightning.callbacks.AlternatingGreedyCallback` for the equations, and for
+    what ``history`` holds.
 
     Args:
         tolerance: How far the speeds may lie apart, ``α`` in the paper, >= 0; authors' code: 0.01.
@@ -38,7 +38,7 @@ class Greedy(Method):
         TypeError: ``tolerance`` is no number.
     """
 
-    name = "greedy"
+    name = "alternating_greedy"
     quantities = ("speed", "alone")
     edits_head = True
 

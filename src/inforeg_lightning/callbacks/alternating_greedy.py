@@ -1,15 +1,20 @@
-"""Greedy: balanced learning by the conditional learning speed (ICML 2022, arXiv 2202.05306)."""
+"""AlternatingGreedy: a late-fusion translation of Greedy (ICML 2022, arXiv 2202.05306)."""
 
 from collections.abc import Mapping, Sequence
 
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
-from inforeg_lightning.methods.greedy import Greedy
+from inforeg_lightning.methods.alternating_greedy import AlternatingGreedy
 
 
-class GreedyCallback(MethodCallback):
-    r"""Train the modality whose encoder lags alone for some steps (Wu et al., ICML 2022).
+class AlternatingGreedyCallback(MethodCallback):
+    r"""Train the modality whose encoder lags alone for some steps: our late-fusion Greedy.
+
+    This is not the algorithm of Wu et al. (ICML 2022), which needs modules for the exchange between
+    the encoders (MMTM) and is :class:`GreedyCallback`. It takes over their conditional learning
+    speed and their schedule, for networks whose encoders meet in the head only, and is far more
+    drastic: with the defaults, five of six steps train a single modality.
 
     The conditional learning speed of a modality compares the weights through which the network
     uses it with those that learn it, over all steps i so far:
@@ -21,12 +26,11 @@ class GreedyCallback(MethodCallback):
     modality of the highest alone: the features of all others are replaced by their running mean,
     so that their encoders get a gradient of zero. Those steps are not measured.
 
-    The paper's network has modules for the exchange between its encoders (MMTM), and cuts the
-    exchange into the lagging one. A late-fusion network has none. Translated (this is ours): the
-    fusion weights of m are the columns of a linear head that take the features of m, for other
-    heads all their weights, shared by all modalities as the authors share theirs; and what is cut
-    is what the head sees of the others. More than two modalities, which the paper does not treat,
-    are compared by the highest and the lowest speed.
+    What is translated: the fusion weights of m are the columns of a linear head that take the
+    features of m, for other heads all their weights, shared by all modalities as the authors share
+    theirs; and what is cut is what the head sees of the others, where the authors cut what the
+    lagging encoder sees of them. More than two modalities, which the paper does not treat, are
+    compared by the highest and the lowest speed.
 
     One more run of the head in each step of the window, in the mode it is in: a head with dropout
     draws twice. A mean of the features in memory.
@@ -55,7 +59,8 @@ class GreedyCallback(MethodCallback):
     Attributes:
         history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
             by modality ``trace``, ``change``, ``in_window``, ``score``, ``speed`` (mean s) and
-            ``alone`` (share of the steps that trained it alone). Logged under ``greedy/…``.
+            ``alone`` (share of the steps that trained it alone). Logged under
+            ``alternating_greedy/<quantity>/<modality>``.
 
     Raises:
         ValueError: An argument is out of range, there are several optimisers, parameters are
@@ -78,7 +83,7 @@ class GreedyCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            Greedy(tolerance, steps, window),
+            AlternatingGreedy(tolerance, steps, window),
             encoders,
             head,
             target=target,
