@@ -110,8 +110,8 @@ class RunningMeans:
         if found != known or len(self._totals.get(modality, range(size))) != size:
             raise ValueError(
                 f"the features of {modality} have shape {found} per sample, those before had "
-                f"{known}. Greedy takes a mean over all samples: give the head features whose "
-                "shape does not change."
+                f"{known}. A mean over all samples needs features whose shape does not "
+                "change: pad them before the head."
             )
 
     def _agree(
@@ -127,8 +127,8 @@ class RunningMeans:
             if size not in (0, agreed[modality]):
                 raise ValueError(
                     f"the features of {modality} have {size - 1} numbers per sample on this "
-                    "process, but not on another. Greedy takes a mean over all samples: give the "
-                    "head features whose shape does not change."
+                    "process, but not on another. A mean over all samples needs features whose "
+                    "shape does not change: pad them before the head."
                 )
         return agreed
 

@@ -1,4 +1,4 @@
-"""Greedy through a Trainer against its conditional learning speed, written out."""
+"""AlternatingGreedy through a Trainer against its conditional learning speed, written out."""
 
 import math
 
@@ -13,7 +13,7 @@ from helpers.plain import (
     plain_loop,
     train,
 )
-from inforeg_lightning.callbacks import AlternatingGreedyCallback
+from inforeg_lightning.callbacks import AlternatingGreedyCallback as Callback
 
 
 class Speeds:
@@ -77,9 +77,7 @@ def test_every_weight_is_that_of_the_formula(modalities):
     alone = [name is not None for name in speeds.trained_alone]
     assert any(alone[4:16]), "some steps must train one alone"
     assert not all(alone[4:16]), "and some must not"
-    callback = construct(
-        AlternatingGreedyCallback, modalities, window=(1, 4), tolerance=0.05, steps=3
-    )
+    callback = construct(Callback, modalities, window=(1, 4), tolerance=0.05, steps=3)
     assert_same_training(callback, train(callback, modalities), expected)
     for epoch, entry in enumerate(callback.history):
         names = speeds.trained_alone[4 * epoch : 4 * epoch + 4]
@@ -90,7 +88,7 @@ def test_every_weight_is_that_of_the_formula(modalities):
 
 def test_a_modality_outside_its_window_is_not_trained_alone():
     callback = construct(
-        AlternatingGreedyCallback,
+        Callback,
         2,
         window=lambda traces: {"audio": True, "video": False},
         tolerance=0.0,
@@ -108,4 +106,4 @@ def test_a_modality_outside_its_window_is_not_trained_alone():
 )
 def test_arguments_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
-        construct(AlternatingGreedyCallback, 2, **settings)
+        construct(Callback, 2, **settings)

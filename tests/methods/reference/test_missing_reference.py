@@ -1,4 +1,4 @@
-"""AlternatingGreedy, G-Blending and MMPareto with missing modalities, against plain loops of the formulas."""
+"""AlternatingGreedy, G-Blending and MMPareto with missing modalities, against plain loops."""
 
 import math
 
