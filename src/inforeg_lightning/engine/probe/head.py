@@ -104,7 +104,7 @@ class HeadCall:
         Args:
             kept: Modalities; ``None`` among them keeps what belongs to no encoder.
         """
-        with _evaluating(self.head):
+        with evaluating(self.head):
             return self._run(self.layout.keep_only(kept, self.leaves))
 
     def features(self) -> dict[str, list[Tensor]]:
@@ -164,7 +164,8 @@ class HeadCall:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Have a module and its parts in evaluation mode, each back in its own afterwards."""
     # In training mode the extra calls would draw dropout masks and move running statistics, and
     # training would differ from training without the callback.
     modes = [(part, part.training) for part in module.modules()]
