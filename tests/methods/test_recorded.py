@@ -67,7 +67,8 @@ def test_the_record_has_every_method():
         type(record.METHODS[method].construct(record.encoder_paths(), "head")).__name__
         for method in record.METHODS
     }
-    assert public - {"MethodCallback"} == recorded
+    # GreedyCallback needs gating modules, which the recorded set-ups have not; it has a reference.
+    assert public - {"MethodCallback", "GreedyCallback"} == recorded
 
 
 @pytest.mark.parametrize(("method", "set_up"), record.cases(), ids=lambda part: part)

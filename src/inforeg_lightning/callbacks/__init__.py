@@ -4,6 +4,7 @@ from inforeg_lightning.callbacks.agm import AGMCallback
 from inforeg_lightning.callbacks.alternating_greedy import AlternatingGreedyCallback
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
+from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
 from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
@@ -16,6 +17,7 @@ __all__ = [
     "AGMCallback",
     "AlternatingGreedyCallback",
     "GBlendingCallback",
+    "GreedyCallback",
     "InfoRegCallback",
     "MMParetoCallback",
     "MSLRCallback",

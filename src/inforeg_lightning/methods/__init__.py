@@ -4,6 +4,7 @@ from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods.agm import AGM
 from inforeg_lightning.methods.alternating_greedy import AlternatingGreedy
 from inforeg_lightning.methods.gblending import GBlending
+from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
 from inforeg_lightning.methods.inforeg_official import OfficialInfoReg
 from inforeg_lightning.methods.mmpareto import MMPareto
@@ -20,6 +21,7 @@ __all__ = [
     "PMR",
     "AlternatingGreedy",
     "GBlending",
+    "Greedy",
     "InfoReg",
     "MMPareto",
     "Method",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from inforeg_lightning.core._numeric import at_least_float32
 from inforeg_lightning.core.agm import subsets
 from inforeg_lightning.engine.probe.head import HeadCall, evaluating
 from inforeg_lightning.engine.probe.layout import Layout
+from inforeg_lightning.methods._hook import Hook
 
 _Call = tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]
 """Positional and named arguments of an encoder, and the tensors that it returned."""
@@ -44,7 +44,7 @@ class ZeroedInputs:
         self._parts: list[tuple[Layout, dict[str, list[int]]]] = []
         self._watching = False
         self._handles: list[RemovableHandle] = [
-            module.register_forward_hook(_Hook(self, modality), with_kwargs=True)
+            module.register_forward_hook(Hook(self._see, modality), with_kwargs=True)
             for modality, module in self.encoders.items()
         ]
 
@@ -89,7 +89,7 @@ class ZeroedInputs:
                 found[subset] = at_least_float32(call.with_features(given))
         return found
 
-    def see(self, modality: str, args: Any, kwargs: Any, output: Any) -> None:
+    def _see(self, modality: str, args: Any, kwargs: Any, output: Any) -> None:
         """Remember a call of an encoder."""
         if self._watching:
             tensors = [x for x in tree_flatten(output)[0] if isinstance(x, Tensor)]
@@ -125,27 +125,6 @@ class ZeroedInputs:
             found[modality] = [i for i in indices if i is not None]
         self._parts.append((call.layout, found))
         return found
-
-
-class _Hook:
-    """A forward hook that a copied or pickled module forgets."""
-
-    def __init__(self, owner: ZeroedInputs | None, modality: str) -> None:
-        self.owner = None if owner is None else ref(owner)
-        self.modality = modality
-
-    # Traced into a compiled module, it would be called for the first batch only.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        owner = None if self.owner is None else self.owner()
-        if owner is not None:
-            owner.see(self.modality, args, kwargs, output)
-
-    def __deepcopy__(self, memo: Any) -> "_Hook":
-        return _Hook(None, self.modality)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Hook, (None, self.modality)
 
 
 def _zeroed(args: Any, kwargs: Any) -> tuple[Any, Any]:

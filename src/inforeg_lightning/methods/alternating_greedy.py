@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inforeg_lightning.core.fisher import squared_norm
-from inforeg_lightning.core.greedy import Balance, relative_square
+from inforeg_lightning.core.greedy import relative_square
 from inforeg_lightning.engine.book.state import Lifetime, moved
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import (
@@ -20,6 +20,7 @@ from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.probe.head import HeadCall, plain_linear
 from inforeg_lightning.methods._running_mean import RunningMeans, by_sample
+from inforeg_lightning.methods._speeds import as_vector, next_balance
 
 
 class AlternatingGreedy(Method):
@@ -86,7 +87,7 @@ class AlternatingGreedy(Method):
         if self.balance is None or not means or not any(in_window.values()):
             return forward.output
         has = {m: in_window[m] and m in features for m in self.context.modalities}
-        alone = self.balance["alone"] & _vector(has, self.balance["alone"])
+        alone = self.balance["alone"] & as_vector(has, self.balance["alone"])
         for index, modality in enumerate(self.context.modalities):
             if modality in forward.present:
                 one = torch.arange(len(alone), device=alone.device) == index
@@ -109,29 +110,8 @@ class AlternatingGreedy(Method):
     def edit(self, step: Step) -> Done:
         """Measure the speeds, and choose whom the next steps train alone; edit nothing."""
         like = next(iter(step.squared_norms.values()))
-        before = (
-            Balance.start(len(step.modalities), like)
-            if self.balance is None
-            else Balance(**self.balance)
-        )
-        zero = torch.zeros_like(like)
-        encoder = torch.stack(
-            [
-                relative_square(step.squared_norms[m], squared_norm(step.held[m]))
-                if m in step.held
-                else zero
-                for m in step.modalities
-            ]
-        )
-        fusion = self._fusion_squares(like)
-        measured = step.present & ~fusion.isnan()
-        after = before.after(
-            torch.where(measured, fusion, 0.0),
-            torch.where(measured, encoder, 0.0),
-            step.finite,
-            _vector(step.in_window, before.alone),
-            self.tolerance,
-            self.steps,
+        before, after = next_balance(
+            step, self.balance, self._fusion_squares(like), self.tolerance, self.steps
         )
         self.balance = dict(vars(after))
         self.means.fold(step.modalities, self.context.processes, step.finite)
@@ -176,12 +156,6 @@ class AlternatingGreedy(Method):
             for m in modalities
         ]
         return torch.stack([square.to(like.dtype) for square in squares])
-
-
-def _vector(of: Mapping[str, bool], like: Tensor) -> Tensor:
-    """Booleans by modality as a tensor, shape ``(M,)``."""
-    # One by one: a tensor made of a list would make the host wait for the device.
-    return torch.stack([torch.full_like(like[0], value) for value in of.values()])
 
 
 def _replaced(part: Tensor, mean: Tensor | None, replace: Tensor, present: Tensor | None) -> Tensor:

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from inforeg_lightning.models.conv import ConvEncoder
 from inforeg_lightning.models.late_fusion import LateFusionClassifier
+from inforeg_lightning.models.mmtm import MMTM
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
 
-__all__ = ["AudioResNet18", "ConvEncoder", "LateFusionClassifier", "VideoResNet18"]
+__all__ = ["MMTM", "AudioResNet18", "ConvEncoder", "LateFusionClassifier", "VideoResNet18"]
 
 
 def __getattr__(name: str) -> Any:
