@@ -1,6 +1,7 @@
 """The balancing methods: what each measures and does to a step, for any loop of PyTorch."""
 
 from inforeg_lightning.engine.method import Method
+from inforeg_lightning.methods._mslr_strategies import DynamicRates, KeepRates, SmoothRates
 from inforeg_lightning.methods.agm import AGM
 from inforeg_lightning.methods.alternating_greedy import AlternatingGreedy
 from inforeg_lightning.methods.gblending import GBlending
@@ -20,10 +21,13 @@ __all__ = [
     "OGMGE",
     "PMR",
     "AlternatingGreedy",
+    "DynamicRates",
     "GBlending",
     "Greedy",
     "InfoReg",
+    "KeepRates",
     "MMPareto",
     "Method",
     "OfficialInfoReg",
+    "SmoothRates",
 ]

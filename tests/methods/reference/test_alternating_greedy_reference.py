@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from helpers.modules import Late
 from helpers.plain import (
+    Normed,
     assert_same_training,
     construct,
     encoder_parameters,
@@ -69,16 +71,16 @@ def from_the_second_epoch(traces):
     return {name: len(trace) in (1, 2, 3) for name, trace in traces.items()}
 
 
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_every_weight_is_that_of_the_formula(modalities):
-    plain = make_plain(modalities)
+@pytest.mark.parametrize(("modalities", "kind"), [(2, Late), (3, Normed)])
+def test_every_weight_is_that_of_the_formula(modalities, kind):
+    plain = make_plain(modalities, kind)
     speeds = Speeds(plain, tolerance=0.05, steps=3)
     expected = plain_loop(plain, speeds.edit, from_the_second_epoch, speeds.forward)
     alone = [name is not None for name in speeds.trained_alone]
     assert any(alone[4:16]), "some steps must train one alone"
     assert not all(alone[4:16]), "and some must not"
     callback = construct(Callback, modalities, window=(1, 4), tolerance=0.05, steps=3)
-    assert_same_training(callback, train(callback, modalities), expected)
+    assert_same_training(callback, train(callback, modalities, kind), expected)
     for epoch, entry in enumerate(callback.history):
         names = speeds.trained_alone[4 * epoch : 4 * epoch + 4]
         shares = {name: names.count(name) / 4 for name in plain.names}
