@@ -60,7 +60,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "InfoReg": {},
     "OGM": {},
     "OGMGE": {},
-    "Greedy": {},
+    "AlternatingGreedy": {},
     "AGM": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
     "DGL": {},

@@ -1,6 +1,8 @@
 """From overrides to a configuration and the folder of its run."""
 
 import hashlib
+import inspect
+import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +11,37 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from running.errors import RecipeError
 from running.secrets import public_overrides, public_text
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 _LONGEST = 200  # bytes of a part of a path; file systems take 255
+
+
+def default_of(target: str, argument: str) -> Any:
+    """The default of an argument in a signature: what ``${default:CLASS,ARGUMENT}`` stands for.
+
+    So a configuration can name what is searched without repeating its value, and a run's name can
+    hold the value.
+
+    Args:
+        target: Dotted path of a class or function.
+        argument: Of it.
+
+    Raises:
+        RecipeError: It has no such argument, or the argument has no default.
+    """
+    parameter = inspect.signature(pkgutil.resolve_name(target)).parameters.get(argument)
+    if parameter is None or parameter.default is parameter.empty:
+        raise RecipeError(f"${{default:{target},{argument}}}: no argument with a default")
+    return parameter.default
+
+
+# Read when a value is asked for, not when the configuration is composed: what it imports takes
+# seconds, which a mistyped override should not cost.
+OmegaConf.register_new_resolver("default", default_of, replace=True)
 
 
 @dataclass(frozen=True)

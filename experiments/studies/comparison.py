@@ -20,7 +20,10 @@ GRID: dict[str, tuple[str, ...]] = {
     "inforeg": ("callbacks.inforeg.K=0.01", "callbacks.inforeg.beta=0.5"),
     "ogm": ("callbacks.ogm.alpha=0.3", "callbacks.ogm.alpha=0.8"),
     "ogm_ge": ("callbacks.ogm_ge.alpha=0.3", "callbacks.ogm_ge.alpha=0.8"),
-    "greedy": ("callbacks.greedy.tolerance=0.001", "callbacks.greedy.tolerance=0.1"),
+    "alternating_greedy": (
+        "callbacks.alternating_greedy.tolerance=0.001",
+        "callbacks.alternating_greedy.tolerance=0.1",
+    ),
     "pmr": ("callbacks.pmr.alpha=0.3", "callbacks.pmr.alpha=3.0"),
     "agm": ("callbacks.agm.alpha=0.2", "callbacks.agm.alpha=3.0"),
     "mslr": ("callbacks.mslr.rates=[0.5,1.5]", "callbacks.mslr.rates=[0.25,1.75]"),

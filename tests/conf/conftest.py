@@ -13,6 +13,8 @@ CONF, EXPERIMENTS = ROOT / "conf", ROOT / "experiments"
 # The programs are scripts, not a package: their modules are found as the scripts find them.
 sys.path.insert(0, str(EXPERIMENTS))
 
+import running.compose  # noqa: E402, F401 (gives the configuration its resolver)
+
 
 @pytest.fixture
 def composed():

@@ -114,13 +114,29 @@ def test_every_fusion_is_a_head_of_the_model_and_passes_the_checks(composed, fus
 
 
 def test_searched_parameters_are_the_defaults_of_the_signature(composed):
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))["callbacks"]
     searched = composed().callbacks
-    for method in set(METHODS) & set(searched):
+    for method, parameters in written.items():
         callback = _callback(composed(f"callbacks={method}"))
         signature = inspect.signature(type(callback)).parameters
-        for name, value in searched[method].items():
-            if not name.startswith("_") and name not in ("encoders", "head", "rates"):
-                assert value == signature[name].default, (method, name)
+        for name, value in parameters.items():
+            if (method, name) == ("mslr", "rates"):  # has no default
+                assert signature[name].default is None
+                continue
+            assert str(value).startswith("${default:"), (method, name)
+            assert searched[method][name] == signature[name].default, (method, name)
+            assert callback.method.settings[name] == signature[name].default, (method, name)
+
+
+def test_a_default_that_no_signature_has_is_one_clear_error(composed):
+    from running.checks import check
+    from running.errors import RecipeError
+
+    of = "${default:inforeg_lightning.callbacks.OGMCallback,%s}"
+    for argument in ("nowhere", "encoders"):
+        override = f"callbacks.ogm.alpha='{of % argument}'"
+        with pytest.raises(RecipeError, match="no argument with a default"):
+            check(composed("experiment=synthetic", "callbacks=ogm", override))
 
 
 def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
@@ -132,6 +148,14 @@ def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
         assert _callback(composed(f"callbacks={method}", override)).method.alpha == value
     rates = _callback(composed("callbacks=mslr", "callbacks.mslr.rates=[0.5,2.0]")).method.rates
     assert [*rates] == [0.5, 2.0]
+
+
+def test_cremad_has_what_the_authors_recommend_for_it(composed):
+    recommended = {"ogm": 0.8, "ogm_ge": 0.8, "agm": 1.5}
+    for method, alpha in recommended.items():
+        cfg = composed("experiment=cremad", f"callbacks={method}")
+        assert _callback(cfg).method.alpha == alpha
+        assert cfg.callbacks.name == f"{method},alpha={alpha}"
 
 
 def test_av_digits_is_trained_as_it_was_calibrated(composed):

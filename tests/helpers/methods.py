@@ -12,9 +12,9 @@ from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AlternatingGreedyCallback,
     DGLCallback,
     GBlendingCallback,
-    GreedyCallback,
     MethodCallback,
     MMParetoCallback,
     ModalityDropoutCallback,
@@ -107,7 +107,7 @@ METHODS = [
     Method(OGMCallback, {"alpha": 0.5}),
     Method(OGMGECallback, {"alpha": 0.5}, draws=True),
     Method(
-        GreedyCallback,
+        AlternatingGreedyCallback,
         {"tolerance": 0.0, "steps": 1},
         acts_before_the_loss=True,
         one_optimizer=True,

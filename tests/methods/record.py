@@ -31,9 +31,9 @@ from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AlternatingGreedyCallback,
     DGLCallback,
     GBlendingCallback,
-    GreedyCallback,
     MMParetoCallback,
     ModalityDropoutCallback,
     MSLRCallback,
@@ -210,8 +210,8 @@ METHODS = {
         frozenset({"beside another"}),
     ),
     "ogm_ge": Method(OGMGECallback, ALWAYS | {"alpha": 0.5}),
-    "greedy": Method(
-        GreedyCallback,
+    "alternating_greedy": Method(
+        AlternatingGreedyCallback,
         ALWAYS | {"tolerance": 0.0, "steps": 1},
         frozenset(NO_HEAD | {"by hand"}),
     ),

@@ -1,4 +1,4 @@
-"""Greedy, G-Blending, DGL and MMPareto where batches, or single samples, lack a modality."""
+"""Methods with losses of their own where batches, or single samples, lack a modality."""
 
 import itertools
 import math
@@ -11,14 +11,17 @@ from helpers.modules import encoder_paths
 from helpers.partly import KINDS, Mixing, NotCalled, Partly, partly_batches
 from helpers.regulated import fit
 from inforeg_lightning.callbacks import (
+    AlternatingGreedyCallback,
     DGLCallback,
     GBlendingCallback,
-    GreedyCallback,
     MMParetoCallback,
 )
 
 MADE = {
-    "Greedy": (GreedyCallback, {"tolerance": 0.0, "steps": 1, "window": "always"}),
+    "AlternatingGreedy": (
+        AlternatingGreedyCallback,
+        {"tolerance": 0.0, "steps": 1, "window": "always"},
+    ),
     "GBlending": (GBlendingCallback, {"super_epoch": 1}),
     "DGL": (DGLCallback, {}),
     "MMPareto": (MMParetoCallback, {}),

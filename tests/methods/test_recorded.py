@@ -73,7 +73,8 @@ def test_the_record_has_every_method():
         ).__name__
         for of in record.METHODS.values()
     }
-    assert public - {"MethodCallback"} == recorded
+    # GreedyCallback needs gating modules, which the recorded set-ups have not; it has a reference.
+    assert public - {"MethodCallback", "GreedyCallback"} == recorded
 
 
 @pytest.mark.parametrize(("method", "set_up"), record.cases(), ids=lambda part: part)

@@ -1,6 +1,7 @@
 """The methods, each a Lightning callback."""
 
 from inforeg_lightning.callbacks.agm import AGMCallback
+from inforeg_lightning.callbacks.alternating_greedy import AlternatingGreedyCallback
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.callbacks.dgl import DGLCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
@@ -19,6 +20,7 @@ from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
     "AGMCallback",
+    "AlternatingGreedyCallback",
     "DGLCallback",
     "GBlendingCallback",
     "GreedyCallback",

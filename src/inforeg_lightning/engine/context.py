@@ -36,6 +36,7 @@ class Context:
         name: Who the user constructed, for messages.
         modalities: Their names, in the order of all tensors of shape ``(M,)``.
         encoders: Modality -> its encoder, on the device it trains on.
+        modules: Modality -> the modules that its encoder is made of.
         head: The fusion head, ``None`` if the training step reports its logits.
         head_path: As the user wrote it.
         processes: That train together.
@@ -50,6 +51,7 @@ class Context:
     name: str
     modalities: tuple[str, ...]
     encoders: Mapping[str, Encoder]
+    modules: Mapping[str, Sequence[nn.Module]]
     head: nn.Module | None
     head_path: str | None
     processes: Processes

@@ -196,6 +196,7 @@ class Engine:
             self.name,
             self.modalities,
             encoders,
+            self.modules,
             None if self.probe is None else self.probe.head,
             self.head_path,
             processes,

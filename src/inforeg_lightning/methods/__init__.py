@@ -1,7 +1,9 @@
 """The balancing methods: what each measures and does to a step, for any loop of PyTorch."""
 
 from inforeg_lightning.engine.method import Method
+from inforeg_lightning.methods._mslr_strategies import DynamicRates, KeepRates, SmoothRates
 from inforeg_lightning.methods.agm import AGM
+from inforeg_lightning.methods.alternating_greedy import AlternatingGreedy
 from inforeg_lightning.methods.dgl import DGL
 from inforeg_lightning.methods.gblending import GBlending
 from inforeg_lightning.methods.greedy import Greedy
@@ -25,13 +27,17 @@ __all__ = [
     "OGMGE",
     "OPM",
     "PMR",
+    "AlternatingGreedy",
+    "DynamicRates",
     "GBlending",
     "Greedy",
     "InfoReg",
+    "KeepRates",
     "MMPareto",
     "Method",
     "ModalityDropout",
     "OfficialInfoReg",
+    "SmoothRates",
     "TorchJD",
     "UnimodalLosses",
 ]

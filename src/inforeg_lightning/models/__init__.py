@@ -13,11 +13,13 @@ from inforeg_lightning.models.fusion import (
 )
 from inforeg_lightning.models.late_fusion import LateFusionClassifier
 from inforeg_lightning.models.mlp import MLPEncoder
+from inforeg_lightning.models.mmtm import MMTM
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
 
 __all__ = [
+    "MMTM",
     "AudioResNet18",
     "BottleneckFusion",
     "ConcatFusion",

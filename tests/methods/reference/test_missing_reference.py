@@ -1,4 +1,4 @@
-"""Greedy, G-Blending and MMPareto with missing modalities, against plain loops of the formulas."""
+"""AlternatingGreedy, G-Blending and MMPareto with missing modalities, against plain loops."""
 
 import math
 
@@ -10,7 +10,11 @@ from helpers.comparison import assert_close_weights
 from helpers.modules import encoder_paths, snapshot
 from helpers.partly import NotCalled, Partly, losses_of, partly_batches
 from helpers.regulated import fit
-from inforeg_lightning.callbacks import GBlendingCallback, GreedyCallback, MMParetoCallback
+from inforeg_lightning.callbacks import (
+    AlternatingGreedyCallback,
+    GBlendingCallback,
+    MMParetoCallback,
+)
 
 EPOCHS = 4
 both_kinds = pytest.mark.parametrize("kind", [Partly, NotCalled])
@@ -168,7 +172,7 @@ class Speeds:
 
 @both_kinds
 @two_or_three
-def test_greedy(kind, modalities):
+def test_alternating_greedy(kind, modalities):
     plain = made(kind, modalities)
     speeds, optimizer, theirs = (
         Speeds(plain, tolerance=0.05, steps=3),
@@ -183,7 +187,9 @@ def test_greedy(kind, modalities):
             optimizer.step()
         theirs.append(snapshot(plain))
     assert 3 < len(speeds.chosen) < EPOCHS * len(plain.batches)
-    callback = construct(GreedyCallback, modalities, window="always", tolerance=0.05, steps=3)
+    callback = construct(
+        AlternatingGreedyCallback, modalities, window="always", tolerance=0.05, steps=3
+    )
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )
