@@ -18,6 +18,7 @@ from inforeg_lightning.callbacks import (
     OGMCallback,
     OGMGECallback,
     PMRCallback,
+    ReLearningCallback,
 )
 
 
@@ -35,8 +36,9 @@ class Method:
         acts_before_the_loss: Edits or adds to the loss in the forward pass: before it can tell
             that the loss is infinite.
         acts_in_the_backward_pass: Edits it: before it can tell that a gradient is infinite.
-        by_validation: Weights all losses by what validations say: more of them change it, and so
-            does a modality that leaves its window for the others.
+        by_validation: Goes by what validations say: more of them change it, and so does, where
+            losses are weighted, a modality that leaves its window for the others.
+        acts_between_epochs: Leaves the gradients of all steps alone.
         one_optimizer: Refuses several.
     """
 
@@ -48,6 +50,7 @@ class Method:
     acts_before_the_loss: bool = False
     acts_in_the_backward_pass: bool = False
     by_validation: bool = False
+    acts_between_epochs: bool = False
     one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
@@ -97,6 +100,7 @@ METHODS = [
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
+    Method(ReLearningCallback, {"every": 1}, by_validation=True, acts_between_epochs=True),
 ]
 
 

@@ -16,6 +16,7 @@ from inforeg_lightning.core.pmr import (
     prototype_log_probabilities,
 )
 from inforeg_lightning.core.regulation import pull
+from inforeg_lightning.core.relearning import purity, return_strength, return_to
 from inforeg_lightning.core.scores import (
     binary_log_probability,
     linear_unimodal_logits,
@@ -62,7 +63,10 @@ __all__ = [
     "probability",
     "prototype_log_probabilities",
     "pull",
+    "purity",
     "relative_change",
+    "return_strength",
+    "return_to",
     "shapley_outputs",
     "squared_norm",
     "strength",
