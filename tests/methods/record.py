@@ -37,6 +37,7 @@ from inforeg_lightning.callbacks import (
     OGMCallback,
     OGMGECallback,
     PMRCallback,
+    ReLearningCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -221,6 +222,7 @@ METHODS = {
     ),
     "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
     "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
+    "relearning": Method(ReLearningCallback, ALWAYS | {"every": 1}, alone=frozenset({"momentum"})),
 }
 
 
