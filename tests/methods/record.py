@@ -220,8 +220,10 @@ METHODS = {
     "gblending, included": Method(
         included(GBlendingCallback), ALWAYS | {"super_epoch": 1}, alone=_starred
     ),
-    "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
-    "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
+    "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
+    "mmpareto, included": Method(
+        included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
     "relearning": Method(ReLearningCallback, ALWAYS | {"every": 1}, alone=frozenset({"momentum"})),
 }
 

@@ -70,7 +70,7 @@ def test_mmpareto(kind, modalities):
     theirs, acted, conflicts = mmpareto_loop(made(kind, modalities))
     assert all(0 < times < EPOCHS * len(made(kind, 2).batches) for times in acted.values())
     assert conflicts > 0
-    callback = construct(MMParetoCallback, modalities)
+    callback = construct(MMParetoCallback, modalities, unimodal_heads="shared")
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )
