@@ -10,6 +10,7 @@ from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
+from inforeg_lightning.callbacks.redreg import RedRegCallback
 from inforeg_lightning.callbacks.relearning import ReLearningCallback
 from inforeg_lightning.engine.reporting import report_unimodal
 
@@ -25,5 +26,6 @@ __all__ = [
     "OGMGECallback",
     "PMRCallback",
     "ReLearningCallback",
+    "RedRegCallback",
     "report_unimodal",
 ]

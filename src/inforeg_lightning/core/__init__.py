@@ -15,6 +15,12 @@ from inforeg_lightning.core.pmr import (
     pmr_coefficients,
     prototype_log_probabilities,
 )
+from inforeg_lightning.core.redreg import (
+    excess_redundancy,
+    gain_growth,
+    orthogonal_pull,
+    redreg_strength,
+)
 from inforeg_lightning.core.regulation import pull
 from inforeg_lightning.core.relearning import purity, return_strength, return_to
 from inforeg_lightning.core.scores import (
@@ -48,6 +54,8 @@ __all__ = [
     "blending_weights",
     "class_totals",
     "discrepancy_ratios",
+    "excess_redundancy",
+    "gain_growth",
     "gaps",
     "gradient_noise",
     "linear_unimodal_logits",
@@ -57,6 +65,7 @@ __all__ = [
     "negative_squared_error",
     "official_strength",
     "ogm_coefficients",
+    "orthogonal_pull",
     "pareto_gradients",
     "pareto_weight",
     "pmr_coefficients",
@@ -64,6 +73,7 @@ __all__ = [
     "prototype_log_probabilities",
     "pull",
     "purity",
+    "redreg_strength",
     "relative_change",
     "return_strength",
     "return_to",

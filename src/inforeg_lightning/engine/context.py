@@ -44,6 +44,7 @@ class Context:
         host: The Trainer, or the Regulator.
         heads: What makes unimodal logits for losses, see
             :class:`~inforeg_lightning.engine.unimodal_heads.UnimodalHeads`.
+        modules: Modality -> the modules of its encoder.
         scales: Of the (micro-)batch that is being trained.
     """
 
@@ -57,6 +58,7 @@ class Context:
     optimizers: Sequence[Optimizer]
     host: Any
     heads: "Heads"
+    modules: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
     scales: Scales = field(default_factory=Scales)
 
     @property

@@ -194,6 +194,7 @@ class Engine:
             optimizers,
             host,
             self.heads,
+            self.modules,
         )
         self.heads.to(self._context.device)
         self.method.attach(self._context)

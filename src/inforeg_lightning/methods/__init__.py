@@ -11,6 +11,7 @@ from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
 from inforeg_lightning.methods.pmr import PMR
+from inforeg_lightning.methods.redreg import RedReg
 from inforeg_lightning.methods.relearning import ReLearning
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "Method",
     "OfficialInfoReg",
     "ReLearning",
+    "RedReg",
 ]

@@ -129,7 +129,7 @@ class HeadCall:
             kept: Modalities; ``None`` among them keeps what belongs to no encoder.
             detach_head: Whether a loss of the output gives the head no gradient.
         """
-        with _evaluating(self.head):
+        with evaluating(self.head):
             return self._run(self.layout.keep_only(kept, self.leaves), detach_head)
 
     def features(self) -> dict[str, list[Tensor]]:
@@ -190,7 +190,8 @@ class HeadCall:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Have a module in evaluation mode inside, and afterwards in the mode that it was in."""
     # In training mode the extra calls would draw dropout masks and move running statistics, and
     # training would differ from training without the callback.
     modes = [(part, part.training) for part in module.modules()]
