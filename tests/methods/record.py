@@ -37,6 +37,7 @@ from inforeg_lightning.callbacks import (
     OGMCallback,
     OGMGECallback,
     PMRCallback,
+    RedRegCallback,
     ReLearningCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
@@ -223,6 +224,11 @@ METHODS = {
     "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
     "mmpareto, included": Method(
         included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
+    "redreg": Method(
+        RedRegCallback,
+        ALWAYS | {"agreement": None, "noise": 0, "unimodal_heads": "shared"},
+        alone=frozenset({"momentum", "three modalities"}),
     ),
     "relearning": Method(ReLearningCallback, ALWAYS | {"every": 1}, alone=frozenset({"momentum"})),
 }

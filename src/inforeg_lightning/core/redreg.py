@@ -78,4 +78,6 @@ def orthogonal_pull(
     for parameter, gradient, anchor in zip(parameters, gradients, anchors, strict=True):
         away = parameter - anchor
         along = (away * gradient).sum() / ((gradient * gradient).sum() + _TINY)
-        gradient.add_(alpha.to(gradient.dtype) * (away - along * gradient))
+        added = alpha.to(gradient.dtype) * (away - along * gradient)
+        # Zero times what is not finite would not be zero.
+        gradient.add_(torch.where(alpha > 0, added, 0.0))
