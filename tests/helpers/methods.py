@@ -20,6 +20,7 @@ from inforeg_lightning.callbacks import (
     PMRCallback,
     RedRegCallback,
     ReLearningCallback,
+    UnimodalLossesCallback,
 )
 
 
@@ -110,6 +111,7 @@ METHODS = [
     # are split; tests of its own have both.
     Method(RedRegCallback, {"agreement": None, "noise": 0}, acts_before_the_loss=True),
     Method(ReLearningCallback, {"every": 1}, by_validation=True, acts_between_epochs=True),
+    Method(UnimodalLossesCallback, acts_before_the_loss=True),
 ]
 
 

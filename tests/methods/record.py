@@ -39,6 +39,7 @@ from inforeg_lightning.callbacks import (
     PMRCallback,
     RedRegCallback,
     ReLearningCallback,
+    UnimodalLossesCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -231,6 +232,7 @@ METHODS = {
         alone=frozenset({"momentum", "three modalities"}),
     ),
     "relearning": Method(ReLearningCallback, ALWAYS | {"every": 1}, alone=frozenset({"momentum"})),
+    "unimodal_losses": Method(UnimodalLossesCallback, ALWAYS, alone=frozenset({"momentum"})),
 }
 
 

@@ -12,6 +12,7 @@ from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
 from inforeg_lightning.callbacks.redreg import RedRegCallback
 from inforeg_lightning.callbacks.relearning import ReLearningCallback
+from inforeg_lightning.callbacks.unimodal_losses import UnimodalLossesCallback
 from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "PMRCallback",
     "ReLearningCallback",
     "RedRegCallback",
+    "UnimodalLossesCallback",
     "report_unimodal",
 ]

@@ -13,6 +13,7 @@ from inforeg_lightning.methods.ogm_ge import OGMGE
 from inforeg_lightning.methods.pmr import PMR
 from inforeg_lightning.methods.redreg import RedReg
 from inforeg_lightning.methods.relearning import ReLearning
+from inforeg_lightning.methods.unimodal_losses import UnimodalLosses
 
 __all__ = [
     "AGM",
@@ -28,4 +29,5 @@ __all__ = [
     "OfficialInfoReg",
     "ReLearning",
     "RedReg",
+    "UnimodalLosses",
 ]
