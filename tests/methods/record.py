@@ -36,6 +36,7 @@ from inforeg_lightning.callbacks import (
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    PDMPCallback,
     PMRCallback,
     RedRegCallback,
     ReLearningCallback,
@@ -225,6 +226,11 @@ METHODS = {
     "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
     "mmpareto, included": Method(
         included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
+    "pdmp": Method(
+        PDMPCallback,
+        ALWAYS | {"performance": [0, 1], "gamma_p": 1.5, "gamma_r": 0.5},
+        alone=frozenset({"momentum"}),
     ),
     "redreg": Method(
         RedRegCallback,

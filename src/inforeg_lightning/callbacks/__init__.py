@@ -9,6 +9,7 @@ from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
+from inforeg_lightning.callbacks.pdmp import PDMPCallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
 from inforeg_lightning.callbacks.redreg import RedRegCallback
 from inforeg_lightning.callbacks.relearning import ReLearningCallback
@@ -25,6 +26,7 @@ __all__ = [
     "MethodCallback",
     "OGMCallback",
     "OGMGECallback",
+    "PDMPCallback",
     "PMRCallback",
     "ReLearningCallback",
     "RedRegCallback",

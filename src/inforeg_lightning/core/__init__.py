@@ -9,6 +9,7 @@ from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
 from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
 from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
+from inforeg_lightning.core.pdmp import pdmp_coefficients
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
@@ -68,6 +69,7 @@ __all__ = [
     "orthogonal_pull",
     "pareto_gradients",
     "pareto_weight",
+    "pdmp_coefficients",
     "pmr_coefficients",
     "probability",
     "prototype_log_probabilities",

@@ -10,6 +10,7 @@ from inforeg_lightning.methods.mmpareto import MMPareto
 from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
+from inforeg_lightning.methods.pdmp import PDMP
 from inforeg_lightning.methods.pmr import PMR
 from inforeg_lightning.methods.redreg import RedReg
 from inforeg_lightning.methods.relearning import ReLearning
@@ -20,6 +21,7 @@ __all__ = [
     "MSLR",
     "OGM",
     "OGMGE",
+    "PDMP",
     "PMR",
     "GBlending",
     "Greedy",
