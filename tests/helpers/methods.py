@@ -13,6 +13,7 @@ from inforeg_lightning.callbacks import (
     GBlendingCallback,
     GreedyCallback,
     MethodCallback,
+    MLBCallback,
     MMParetoCallback,
     MSLRCallback,
     OGMCallback,
@@ -108,6 +109,7 @@ METHODS = [
     Method(PDMPCallback, {"gamma_p": 1.5, "gamma_r": 0.5}, by_modality=("performance",)),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
+    Method(MLBCallback, acts_before_the_loss=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
     # The modules of the tests have features of different widths, and noise depends on how batches
     # are split; tests of its own have both.

@@ -32,6 +32,7 @@ from inforeg_lightning.callbacks import (
     AGMCallback,
     GBlendingCallback,
     GreedyCallback,
+    MLBCallback,
     MMParetoCallback,
     MSLRCallback,
     OGMCallback,
@@ -226,6 +227,9 @@ METHODS = {
     "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
     "mmpareto, included": Method(
         included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
+    "mlb": Method(
+        MLBCallback, ALWAYS | {"unimodal_heads": "shared"}, alone=frozenset({"momentum"})
     ),
     "pdmp": Method(
         PDMPCallback,

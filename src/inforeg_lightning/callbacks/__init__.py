@@ -5,6 +5,7 @@ from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
+from inforeg_lightning.callbacks.mlb import MLBCallback
 from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
@@ -21,6 +22,7 @@ __all__ = [
     "GBlendingCallback",
     "GreedyCallback",
     "InfoRegCallback",
+    "MLBCallback",
     "MMParetoCallback",
     "MSLRCallback",
     "MethodCallback",

@@ -7,6 +7,7 @@ from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_out
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
+from inforeg_lightning.core.mlb import mlb_coefficients
 from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
 from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
 from inforeg_lightning.core.pdmp import pdmp_coefficients
@@ -63,6 +64,7 @@ __all__ = [
     "log_probability",
     "make_window",
     "mean_square",
+    "mlb_coefficients",
     "negative_squared_error",
     "official_strength",
     "ogm_coefficients",

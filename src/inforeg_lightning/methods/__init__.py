@@ -6,6 +6,7 @@ from inforeg_lightning.methods.gblending import GBlending
 from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
 from inforeg_lightning.methods.inforeg_official import OfficialInfoReg
+from inforeg_lightning.methods.mlb import MLB
 from inforeg_lightning.methods.mmpareto import MMPareto
 from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
@@ -18,6 +19,7 @@ from inforeg_lightning.methods.unimodal_losses import UnimodalLosses
 
 __all__ = [
     "AGM",
+    "MLB",
     "MSLR",
     "OGM",
     "OGMGE",
