@@ -64,7 +64,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "AGM": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
     "GBlending": {},
+    "MLB": {},
     "MMPareto": {},
+    "PDMP": {"performance": (0, 1), "gamma_p": 1.5, "gamma_r": 0.5},
+    "RedReg": {},
+    "ReLearning": {},  # acts between epochs
     "MSLR": {"rates": (0.9, 1.1)},
 }
 _WARM_UP = 3

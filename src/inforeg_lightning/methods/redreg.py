@@ -23,7 +23,7 @@ from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods._anchors import Anchors, anchors_of, placed
-from inforeg_lightning.methods._inputs import Inputs, sensitivity
+from inforeg_lightning.methods._inputs import Call, Inputs, sensitivity
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
     check_heads,
@@ -243,24 +243,33 @@ class RedReg(Method):
         zero = forward.output.new_zeros((), dtype=at_least_float32(forward.output).dtype)
         cosines = {} if self.agreement is None else self._cosines(forward)
         columns = []
-        generator = self._generator(zero.device) if calls else None
         for modality in self.context.modalities:
-            found = None
-            if calls.get(modality):
-                generator = self._generator(zero.device)  # the same draw, whatever the order
-                found = sensitivity(calls[modality], lambda x, g=generator: self._draw(x, g))  # type: ignore[misc]
-                if found is None:
-                    raise ValueError(
-                        f"{self.context.name} perturbs the inputs of encoders, but that of "
-                        f"{modality} has none of floating point. Pass noise=0 to go without."
-                    )
-            one = zero if found is None else zero + 1
+            squares = self._sensitivity(modality, calls[modality]) if modality in calls else None
             cosine, samples = cosines.get(modality, (zero, zero))
-            squares = (zero, zero) if found is None else found
-            columns.append(torch.stack([*(s.to(zero) for s in squares), one, cosine, samples]))
+            if squares is None:
+                columns.append(torch.stack([zero, zero, zero, cosine, samples]))
+            else:
+                known = [square.to(zero.dtype) for square in squares]
+                columns.append(torch.stack([*known, zero + 1, cosine, samples]))
         self._draws += bool(calls)
         sums = torch.stack(columns, dim=1).detach()
         self._sums = sums if self._sums is None else self._sums + sums
+
+    def _sensitivity(self, modality: str, calls: Sequence[Call]) -> tuple[Tensor, Tensor]:
+        """What noise does to the outputs of an encoder; the same draw, whatever the order."""
+        generator = self._generator(self.context.device)
+
+        def draw(like: Tensor) -> Tensor:
+            kind = {"dtype": like.dtype, "device": like.device}
+            return self.noise * torch.randn(like.shape, generator=generator, **kind)  # type: ignore[call-overload, no-any-return]
+
+        found = sensitivity(calls, draw)
+        if found is None:
+            raise ValueError(
+                f"{self.context.name} perturbs the inputs of encoders, but that of {modality} has "
+                "none of floating point. Pass noise=0 to go without."
+            )
+        return found
 
     def _cosines(self, forward: Forward) -> dict[str, tuple[Tensor, Tensor]]:
         """Modality -> cosines of its features and each other's, summed over samples; how many."""
@@ -290,10 +299,6 @@ class RedReg(Method):
                 count = count + both.sum()
             found[modality] = cosine, count
         return found
-
-    def _draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-        return self.noise * noise
 
     def _generator(self, device: torch.device) -> torch.Generator:
         assert self._seed is not None
