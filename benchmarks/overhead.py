@@ -70,6 +70,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "RedReg": {},
     "ReLearning": {},  # acts between epochs
     "MSLR": {"rates": (0.9, 1.1)},
+    "UnimodalLosses": {},
 }
 _WARM_UP = 3
 """Rounds that are left out: in the first two, PMR has no prototypes."""

@@ -96,7 +96,8 @@ def compared(methods: Iterable[str]) -> Iterator[tuple[str, str]]:
 def settings(method: str, losses: str) -> list[Job]:
     """A method with its defaults, then with each other value of its grid."""
     points = ((), *((value,) for value in GRID.get(method, ())))
-    return [Job((f"callbacks={method}", *LOSSES[losses], *point), 0) for point in points]
+    own = () if method in BRING_UNIMODAL_LOSSES else LOSSES[losses]
+    return [Job((f"callbacks={method}", *own, *point), 0) for point in points]
 
 
 def searching(seeds: Sequence[int]) -> Sequence[int]:

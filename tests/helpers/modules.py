@@ -111,7 +111,7 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {
         name: p.detach().clone()
         for name, p in module.named_parameters()
-        if not name.startswith("unimodal_heads.")
+        if not name.startswith("unimodal_heads")
     }
 
 

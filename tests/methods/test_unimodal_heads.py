@@ -181,10 +181,12 @@ def test_heads_may_be_the_users_own_by_path_or_by_module():
     by_path, module = lending({m: f"alone.{m}" for m in ("audio", "video")}), WithHeads()
     before = snapshot(module)
     expected = trained(module, by_path)
+    assert "unimodal_heads" not in by_path.state_dict(), "they are in the module's"
     assert not torch.equal(before["alone.audio.weight"], snapshot(module)["alone.audio.weight"])
     inside = WithHeads()
     by_module = lending({**inside.alone})
     assert_same_weights(trained(inside, by_module)["weights"][-1], expected["weights"][-1])
+    by_module.load_state_dict(by_module.state_dict())
     outside = lending({**WithHeads().alone})
     found = trained(Late(), outside)["weights"][-1]
     assert_same_weights(found, {n: w for n, w in expected["weights"][-1].items() if n in found})
@@ -279,6 +281,10 @@ def test_encoders_replaced_by_a_hook_get_heads_of_their_width(hook):
     trained(module, callback)
     assert callback.unimodal_heads["audio"].in_features == 2
     assert hook not in vars(module)
+    given = {"audio": nn.Linear(2, CLASSES).double(), "video": nn.Linear(4, CLASSES).double()}
+    callback = lending(given)
+    trained(Replacing(), callback)
+    assert {*callback.state_dict()["unimodal_heads"]} == {"audio", "video"}
 
 
 def test_a_name_that_is_taken_is_refused():
@@ -286,9 +292,23 @@ def test_a_name_that_is_taken_is_refused():
     module.unimodal_heads = module.alone
     with pytest.raises(ValueError, match=r"\{'audio': 'unimodal_heads.audio'"):
         trained(module, lending())
+
+
+def test_two_callbacks_lend_heads_of_their_own_each():
+    class Counting(Looking):
+        def configure_optimizers(self):
+            self.lent = [name for name, _ in self.named_children() if "unimodal" in name]
+            return super().configure_optimizers()
+
     both = lending(combine=True), MMParetoCallback(encoder_paths(), "head", combine=True)
-    with pytest.raises(ValueError, match="another callback has made some"):
-        fit(Late(), *both, max_epochs=1)
+    module = Counting()
+    fit(module, *both, max_epochs=1)
+    assert module.lent == ["unimodal_heads", "unimodal_heads_2"]
+    assert module.inside == {*module.state_dict()} == {*Late().state_dict()}
+    assert [*dict(module.named_children())] == [*dict(Late().named_children())]
+    ours, theirs = (callback.unimodal_heads["audio"] for callback in both)
+    assert ours is not theirs
+    assert torch.equal(ours.weight, theirs.weight), "from the same draw, by the same loss"
 
 
 class Validated(Late):

@@ -86,7 +86,9 @@ def _check_strategy(engine: Engine, trainer: Trainer) -> None:
 def _check_averaging(callback: Callback, engine: Engine, trainer: Trainer) -> None:
     """Refuse a copy of the module that is made before the heads are part of it."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    for other in callbacks[: callbacks.index(callback)]:
+    for other in callbacks:
+        if other is callback:
+            return
         if is_a(other, "WeightAveraging"):
             raise ValueError(
                 f"{type(other).__name__} stands before {engine.name} in `Trainer(callbacks=...)`, "

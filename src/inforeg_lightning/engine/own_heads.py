@@ -25,6 +25,8 @@ class HiddenHeads(nn.ModuleDict):
     def __init__(self, heads: Mapping[str, nn.Module]) -> None:
         super().__init__({_attribute(modality): head for modality, head in heads.items()})
         self._modalities = [*heads]
+        self.place = NAME
+        """Under which attribute they stand in the model."""
         self.register_load_state_dict_post_hook(_none_is_missing)  # type: ignore[no-untyped-call]
 
     @property
@@ -42,8 +44,8 @@ def _attribute(modality: str) -> str:
     return f"{name}_" if hasattr(nn.ModuleDict, name) else name
 
 
-def _none_is_missing(heads: nn.Module, incompatible: Any) -> None:
-    own = tuple(f"{NAME}.{name}" for name, _ in heads.named_parameters())
+def _none_is_missing(heads: HiddenHeads, incompatible: Any) -> None:
+    own = tuple(f"{heads.place}.{name}" for name, _ in heads.named_parameters())
     incompatible.missing_keys[:] = [k for k in incompatible.missing_keys if not k.endswith(own)]
 
 

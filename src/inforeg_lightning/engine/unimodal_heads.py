@@ -77,6 +77,7 @@ class UnimodalHeads:
         self._name = name
         self._added: HiddenHeads | None = None
         self._model: nn.Module | None = None
+        self._in_model: HiddenHeads | None = None
         self._loaded: Mapping[str, Mapping[str, Tensor]] | None = None
         self._made_for: list[int] = []
         self._give_up: Callable[[], None] | None = None
@@ -110,6 +111,7 @@ class UnimodalHeads:
         self._refuse_sharded([head, *(part for parts in encoders.values() for part in parts)])
         made_for = [id(part) for parts in (*encoders.values(), [head]) for part in parts]
         if self._added is None or made_for != self._made_for:
+            self.remove_from_model()  # so that what is given is not found there
             self._made_for = made_for
             made: Mapping[str, nn.Module]
             if self.kind == "own":
@@ -133,21 +135,20 @@ class UnimodalHeads:
         if not self._added:
             return
         self.remove_from_model()
-        there = getattr(model, NAME, None)
-        if isinstance(there, HiddenHeads):
-            raise ValueError(
-                f"{self._name} would make unimodal heads, but another callback has made some for "
-                "this module. Pass unimodal_heads='shared' to one of the two."
-            )
-        if there is not None:
+        place, number = NAME, 1
+        while isinstance(getattr(model, place, None), HiddenHeads):  # another callback's
+            number += 1
+            place = f"{NAME}_{number}"
+        if hasattr(model, place):
             first = self._modalities[0]
             raise ValueError(
-                f"{type(model).__name__} has an attribute {NAME!r} already, and {self._name} "
+                f"{type(model).__name__} has an attribute {place!r} already, and {self._name} "
                 f"would put its unimodal heads there. To train with the module's own, map to them: "
-                f"unimodal_heads={{{first!r}: '{NAME}.{first}', ...}}. Else rename it."
+                f"unimodal_heads={{{first!r}: '{place}.{first}', ...}}. Else rename it."
             )
-        setattr(model, NAME, self._added)
-        self._model = model
+        self._added.place = place
+        setattr(model, place, self._added)
+        self._model, self._in_model = model, self._added
 
     def waits_for(self, give_up: Callable[[], None]) -> None:
         """Remember how to give up what waits for the model to make its modules."""
@@ -221,9 +222,10 @@ class UnimodalHeads:
 
     def remove_from_model(self) -> None:
         """Take the heads out of the model they were added to."""
-        if self._model is not None and hasattr(self._model, NAME):
-            delattr(self._model, NAME)
-        self._model = None
+        for name, part in () if self._model is None else [*self._model.named_children()]:
+            if part is self._in_model:
+                delattr(self._model, name)
+        self._model = self._in_model = None
 
     def reset(self) -> None:
         """Begin afresh: forget the heads that were made."""
@@ -242,10 +244,16 @@ class UnimodalHeads:
     def check_state(self, state: Mapping[str, Any], adds: bool) -> None:
         """Refuse a checkpoint whose optimisers have heads that these have not, or the reverse.
 
+        Args:
+            state: What was saved of the heads.
+            adds: Whether some are made for the model.
+
         Raises:
             ValueError: With what to pass.
         """
-        if bool(state) != adds:
+        if adds and self._added is None:
+            return  # not made yet, so that it cannot be told
+        if bool(state) != bool(self._added):
             was, now = ("with", "without") if state else ("without", "with")
             raise ValueError(
                 f"the checkpoint's {self._name} was saved {was} unimodal heads of its own, which "
