@@ -29,9 +29,7 @@ def test_two_are_refused_unless_both_allow_it(one, other):
 
 @every_pair
 def test_two_that_allow_it_train(one, other):
-    # One may bring heads of its own; for a second the module has no place.
-    shared = {"unimodal_heads": "shared"} if one.makes_heads and other.makes_heads else {}
-    first, second = one(combine=True), other(combine=True, **shared)
+    first, second = one(combine=True), other(combine=True)
     module = Late()
     fit(module, first, second, max_epochs=1)
     assert all(p.isfinite().all() for p in module.parameters())
