@@ -16,13 +16,17 @@ from inforeg_lightning.callbacks import (
     DGLCallback,
     GBlendingCallback,
     MethodCallback,
+    MLBCallback,
     MMParetoCallback,
     ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
     OPMCallback,
+    PDMPCallback,
     PMRCallback,
+    RedRegCallback,
+    ReLearningCallback,
     TorchJDCallback,
     UnimodalLossesCallback,
 )
@@ -42,9 +46,10 @@ class Method:
         acts_before_the_loss: Edits or adds to the loss in the forward pass: before it can tell
             that the loss is infinite.
         acts_in_the_backward_pass: Edits it: before it can tell that a gradient is infinite.
-        by_validation: Weights all losses by what validations say: more of them change it, and so
-            does a modality that leaves its window for the others.
         reaches_others: What it does to one modality changes the gradients of the others.
+        by_validation: Goes by what validations say: more of them change it, and so does, where
+            losses are weighted, a modality that leaves its window for the others.
+        acts_between_epochs: Leaves the gradients of all steps alone.
         one_optimizer: Refuses several.
     """
 
@@ -57,6 +62,7 @@ class Method:
     acts_in_the_backward_pass: bool = False
     by_validation: bool = False
     reaches_others: bool = False
+    acts_between_epochs: bool = False
     one_optimizer: bool = False
 
     def __call__(self, modalities: int = 2, **settings: Any) -> MethodCallback:
@@ -114,9 +120,11 @@ METHODS = [
     ),
     Method(MSLRCallback, by_modality=("rates",)),
     Method(AGMCallback, from_micro_batches=True, acts_in_the_backward_pass=True),
+    Method(PDMPCallback, {"gamma_p": 1.5, "gamma_r": 0.5}, by_modality=("performance",)),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(DGLCallback, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
+    Method(MLBCallback, acts_before_the_loss=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
     Method(ModalityDropoutCallback, draws=True, acts_before_the_loss=True, reaches_others=True),
     Method(
@@ -128,6 +136,10 @@ METHODS = [
         reaches_others=True,
     ),
     Method(TorchJDCallback, {"aggregator": mean_direction}, acts_before_the_loss=True),
+    # The modules of the tests have features of different widths, and noise depends on how batches
+    # are split; tests of its own have both.
+    Method(RedRegCallback, {"agreement": None, "noise": 0}, acts_before_the_loss=True),
+    Method(ReLearningCallback, {"every": 1}, by_validation=True, acts_between_epochs=True),
     Method(UnimodalLossesCallback, acts_before_the_loss=True),
 ]
 

@@ -34,13 +34,17 @@ from inforeg_lightning.callbacks import (
     AlternatingGreedyCallback,
     DGLCallback,
     GBlendingCallback,
+    MLBCallback,
     MMParetoCallback,
     ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
     OPMCallback,
+    PDMPCallback,
     PMRCallback,
+    RedRegCallback,
+    ReLearningCallback,
     TorchJDCallback,
     UnimodalLossesCallback,
 )
@@ -237,6 +241,20 @@ METHODS = {
     "mmpareto, included": Method(
         included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
     ),
+    "mlb": Method(
+        MLBCallback, ALWAYS | {"unimodal_heads": "shared"}, alone=frozenset({"momentum"})
+    ),
+    "pdmp": Method(
+        PDMPCallback,
+        ALWAYS | {"performance": [0, 1], "gamma_p": 1.5, "gamma_r": 0.5},
+        alone=frozenset({"momentum"}),
+    ),
+    "redreg": Method(
+        RedRegCallback,
+        ALWAYS | {"agreement": None, "noise": 0, "unimodal_heads": "shared"},
+        alone=frozenset({"momentum", "three modalities"}),
+    ),
+    "relearning": Method(ReLearningCallback, ALWAYS | {"every": 1}, alone=frozenset({"momentum"})),
     "unimodal_losses": Method(UnimodalLossesCallback, ALWAYS, alone=frozenset({"momentum"})),
 }
 

@@ -1,6 +1,7 @@
 """Accumulated micro-batches are the large batch."""
 
 import pytest
+import torch
 
 from helpers.comparison import assert_close_weights
 from helpers.methods import METHODS, every_method, those
@@ -11,10 +12,21 @@ from inforeg_lightning import InfoRegCallback
 EPOCHS = 2
 
 
+class Validated(Late):
+    """On one large batch, however the training is split."""
+
+    def validation_step(self, batch, batch_idx):
+        self(batch)
+
+    def val_dataloader(self):
+        batches, own = make_batches(size=16)[:1], torch.Generator()
+        return torch.utils.data.DataLoader(batches, batch_size=None, generator=own)
+
+
 def trained(method, batches, parts):
     """An InfoReg with a window that opens and closes, any other method with an open one."""
     callback, epochs = (inforeg(), 6) if method.of is InfoRegCallback else (method(), EPOCHS)
-    module = Late(batches=batches)
+    module = Validated(batches=batches)
     return fit(module, callback, max_epochs=epochs, accumulate_grad_batches=parts)
 
 

@@ -81,6 +81,7 @@ def test_extreme_logits_and_features(method, edge, precision):
 
 
 @every_method
+@pytest.mark.filterwarnings("ignore:.*fewer samples with .* than there are classes")
 def test_batches_of_one_sample(method):
     module = Late(batches=make_batches(size=1))
     assert_finite(method, module, fit(module, method(), max_epochs=EPOCHS)["history"])
@@ -161,7 +162,7 @@ def test_a_step_that_is_not_finite_is_left_alone_and_counted(method, value, in_w
     )
     if not acts_before:
         assert module.steps[5] < 1e-12, "it must be a step of joint training"
-    assert max(module.steps[6:]) > 1e-9, "the steps after it must not be"
+    assert method.acts_between_epochs or max(module.steps[6:]) > 1e-9, "those after it must not be"
     assert all(p.isfinite().all() for p in module.parameters())
     for entry in history:
         for quantity in method.quantities:

@@ -63,16 +63,13 @@ def test_the_record_has_every_case():
 
 def test_the_record_has_every_method():
     public = {name for name in callbacks.__all__ if name.endswith("Callback")}
-    recorded = {
-        type(
-            of.construct(
-                record.encoder_paths(),
-                "head",
-                **{name: value for name, value in of.settings.items() if name == "unimodal_heads"},
-            )
-        ).__name__
-        for of in record.METHODS.values()
-    }
+    recorded = set()
+    for method, set_up in record.cases():
+        of, encoders = (
+            record.METHODS[method],
+            record.encoder_paths(record.SET_UPS[set_up].modalities),
+        )
+        recorded.add(type(of.construct(encoders, "head", **of.settings)).__name__)
     # GreedyCallback needs gating modules, which the recorded set-ups have not; it has a reference.
     assert public - {"MethodCallback", "GreedyCallback"} == recorded
 

@@ -7,13 +7,17 @@ from inforeg_lightning.callbacks.dgl import DGLCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
+from inforeg_lightning.callbacks.mlb import MLBCallback
 from inforeg_lightning.callbacks.mmpareto import MMParetoCallback
 from inforeg_lightning.callbacks.modality_dropout import ModalityDropoutCallback
 from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 from inforeg_lightning.callbacks.opm import OPMCallback
+from inforeg_lightning.callbacks.pdmp import PDMPCallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
+from inforeg_lightning.callbacks.redreg import RedRegCallback
+from inforeg_lightning.callbacks.relearning import ReLearningCallback
 from inforeg_lightning.callbacks.torchjd import TorchJDCallback
 from inforeg_lightning.callbacks.unimodal_losses import UnimodalLossesCallback
 from inforeg_lightning.engine.reporting import report_unimodal
@@ -25,6 +29,7 @@ __all__ = [
     "GBlendingCallback",
     "GreedyCallback",
     "InfoRegCallback",
+    "MLBCallback",
     "MMParetoCallback",
     "MSLRCallback",
     "MethodCallback",
@@ -32,7 +37,10 @@ __all__ = [
     "OGMCallback",
     "OGMGECallback",
     "OPMCallback",
+    "PDMPCallback",
     "PMRCallback",
+    "ReLearningCallback",
+    "RedRegCallback",
     "TorchJDCallback",
     "UnimodalLossesCallback",
     "report_unimodal",

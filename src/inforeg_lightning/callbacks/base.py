@@ -154,7 +154,7 @@ class MethodCallback(Callback):
         self._check_alone(trainer)
         if self.method.needs_validation and not trainer.enable_validation:
             raise ValueError(
-                f"{type(self).__name__} weights losses by how they generalise, but there is no "
+                f"{type(self).__name__} goes by what it sees in validation, but there is no "
                 "validation. Give the module a validation_step and the Trainer a validation loader "
                 "and limit_val_batches > 0."
             )

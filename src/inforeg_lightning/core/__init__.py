@@ -8,17 +8,26 @@ from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
+from inforeg_lightning.core.mlb import mlb_coefficients
 from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
 from inforeg_lightning.core.modality_dropout import dropped_modality, keep_one
 from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
 from inforeg_lightning.core.opm import opm_probabilities, opm_scale
+from inforeg_lightning.core.pdmp import pdmp_coefficients
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
     pmr_coefficients,
     prototype_log_probabilities,
 )
+from inforeg_lightning.core.redreg import (
+    excess_redundancy,
+    gain_growth,
+    orthogonal_pull,
+    redreg_strength,
+)
 from inforeg_lightning.core.regulation import pull
+from inforeg_lightning.core.relearning import purity, return_strength, return_to
 from inforeg_lightning.core.scores import (
     binary_log_probability,
     linear_unimodal_logits,
@@ -54,6 +63,8 @@ __all__ = [
     "discrepancy_ratios",
     "disentangled_logits",
     "dropped_modality",
+    "excess_redundancy",
+    "gain_growth",
     "gaps",
     "gradient_noise",
     "keep_one",
@@ -61,18 +72,25 @@ __all__ = [
     "log_probability",
     "make_window",
     "mean_square",
+    "mlb_coefficients",
     "negative_squared_error",
     "official_strength",
     "ogm_coefficients",
     "opm_probabilities",
     "opm_scale",
+    "orthogonal_pull",
     "pareto_gradients",
     "pareto_weight",
+    "pdmp_coefficients",
     "pmr_coefficients",
     "probability",
     "prototype_log_probabilities",
     "pull",
+    "purity",
+    "redreg_strength",
     "relative_change",
+    "return_strength",
+    "return_to",
     "shapley_outputs",
     "squared_norm",
     "strength",

@@ -9,23 +9,29 @@ from inforeg_lightning.methods.gblending import GBlending
 from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
 from inforeg_lightning.methods.inforeg_official import OfficialInfoReg
+from inforeg_lightning.methods.mlb import MLB
 from inforeg_lightning.methods.mmpareto import MMPareto
 from inforeg_lightning.methods.modality_dropout import ModalityDropout
 from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
 from inforeg_lightning.methods.opm import OPM
+from inforeg_lightning.methods.pdmp import PDMP
 from inforeg_lightning.methods.pmr import PMR
+from inforeg_lightning.methods.redreg import RedReg
+from inforeg_lightning.methods.relearning import ReLearning
 from inforeg_lightning.methods.torchjd import TorchJD
 from inforeg_lightning.methods.unimodal_losses import UnimodalLosses
 
 __all__ = [
     "AGM",
     "DGL",
+    "MLB",
     "MSLR",
     "OGM",
     "OGMGE",
     "OPM",
+    "PDMP",
     "PMR",
     "AlternatingGreedy",
     "DynamicRates",
@@ -37,6 +43,8 @@ __all__ = [
     "Method",
     "ModalityDropout",
     "OfficialInfoReg",
+    "ReLearning",
+    "RedReg",
     "SmoothRates",
     "TorchJD",
     "UnimodalLosses",

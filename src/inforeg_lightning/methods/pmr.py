@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inforeg_lightning.core._autograd import attach_loss
-from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
+from inforeg_lightning.core._numeric import sum_dtype
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
@@ -21,7 +21,7 @@ from inforeg_lightning.engine.checks import check_number, shown
 from inforeg_lightning.engine.context import Context, Forward
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.samples import is_ignored
+from inforeg_lightning.methods._class_features import class_indices, flat_features, of_present
 
 
 class PMR(Method):
@@ -106,8 +106,8 @@ class PMR(Method):
 
     def forward(self, forward: Forward) -> Tensor:
         """Take in the features of a batch, and add the terms that pull at them to its loss."""
-        classes = self._classes(forward)
-        features = self._flat_features(forward)
+        classes = class_indices(forward, self.context)
+        features = flat_features(forward, self.context)
         self._take_in(features, classes, forward)
         measured = [m for m in features if m in self.prototypes]
         if not measured:
@@ -117,7 +117,7 @@ class PMR(Method):
                 features[m],
                 self.prototypes[m],
                 self.known[m],
-                _of_present(classes, forward.present.get(m)),
+                of_present(classes, forward.present.get(m)),
             )
             for m in measured
         }
@@ -193,39 +193,6 @@ class PMR(Method):
         super().load_state_dict(state)
         self._is_loaded = True
 
-    def _classes(self, forward: Forward) -> Tensor:
-        """Class indices of the batch, shape ``(B,)``; -1 for a sample that counts nowhere."""
-        output, target = forward.output, forward.target
-        indices = target.squeeze(-1) if target.dim() == 2 else target
-        fits = output.dim() == 2 and tuple(indices.shape) == (len(output),)
-        if not fits or indices.is_floating_point():
-            raise ValueError(
-                f"{self.context.name} needs class indices (B,) and logits (B, C), but `target=` "
-                f"leads to a tensor of shape {tuple(target.shape)} and dtype {target.dtype}, and "
-                f"`head={self.context.head_path!r}` returns {tuple(output.shape)}. Pass as "
-                "`target=` what finds one class per sample, and as `head=` the module that makes "
-                "their logits; for other tasks use another method."
-            )
-        counted = ~is_ignored(indices, forward.ignore_index)
-        # What is out of range is an error of the score's, which follows.
-        counted = counted & (indices >= 0) & (indices < output.shape[1])
-        return torch.where(counted, indices.long(), -1)
-
-    def _flat_features(self, forward: Forward) -> dict[str, Tensor]:
-        """Modality that the batch has -> its features, shape ``(B, D_m)``, at least float32."""
-        flat = {}
-        features, samples = forward.call.features(), len(forward.output)
-        for modality in forward.call.present:
-            parts = features[modality]
-            if any(part.dim() < 2 or len(part) != samples for part in parts):
-                raise ValueError(
-                    f"{self.context.name} needs features (B, ...) of one sample per row, but with "
-                    f"{samples} targets those of {modality} have shapes "
-                    f"{[tuple(part.shape) for part in parts]}. Pool them before the head."
-                )
-            flat[modality] = at_least_float32(torch.cat([p.flatten(1) for p in parts], dim=1))
-        return flat
-
     def _take_in(self, features: Mapping[str, Tensor], classes: Tensor, forward: Forward) -> None:
         """Add the features of a batch to the totals of their classes."""
         count = forward.output.shape[1]
@@ -239,7 +206,7 @@ class PMR(Method):
                     "that differ in length by batch before the head."
                 )
             with torch.autocast(z.device.type, enabled=False):
-                of_modality = _of_present(classes, forward.present.get(modality))
+                of_modality = of_present(classes, forward.present.get(modality))
                 totals = class_totals(z.detach(), of_modality, count)
             own = self.totals.get(modality)
             self.totals[modality] = totals if own is None else own + totals
@@ -299,11 +266,6 @@ def _sum(totals: Tensor | None, processes: Processes, device: torch.device) -> T
         dtype = torch.float64 if doubles else torch.float32
         totals = torch.zeros(classes // has, width // has, dtype=dtype, device=device)
     return processes.sum(totals.clone())
-
-
-def _of_present(classes: Tensor, present: Tensor | None) -> Tensor:
-    """Class indices, -1 for samples without the modality."""
-    return classes if present is None else torch.where(present, classes, -1)
 
 
 def _check_periods(periods: object) -> int:
