@@ -41,7 +41,7 @@ def test_else_the_weights_stay(after):
 
 def test_no_growth_of_overfitting_is_the_floor():
     after = Losses(train=[0.5, 0.9, 0.8], val=[1.0, 1.0, 1.0])
-    weights = blending_weights(BEFORE, after, EQUAL, floor=0.05)
+    weights = blending_weights(BEFORE, after, EQUAL, least_overfitting=0.05)
     ratios = [0.5 / 0.05**2, 0.2 / 0.1**2, 0.1 / 0.1**2]
     assert weights == pytest.approx([ratio / sum(ratios) for ratio in ratios])
 

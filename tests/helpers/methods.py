@@ -95,7 +95,12 @@ METHODS = [
     Method(MSLRCallback, by_modality=("rates",)),
     Method(AGMCallback, from_micro_batches=True, acts_in_the_backward_pass=True),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
-    Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
+    Method(
+        GBlendingCallback,
+        {"super_epoch": 1, "measure": "running"},
+        acts_before_the_loss=True,
+        by_validation=True,
+    ),
     Method(MMParetoCallback, acts_before_the_loss=True),
 ]
 

@@ -12,7 +12,10 @@ from helpers.partly import KINDS, partly_batches
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.callbacks import GBlendingCallback, MMParetoCallback
 
-MADE = {"GBlending": (GBlendingCallback, {"super_epoch": 1}), "MMPareto": (MMParetoCallback, {})}
+MADE = {
+    "GBlending": (GBlendingCallback, {"super_epoch": 1, "measure": "running"}),
+    "MMPareto": (MMParetoCallback, {}),
+}
 each = pytest.mark.parametrize("method", MADE)
 TOKENS = 4
 

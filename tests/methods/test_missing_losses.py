@@ -14,7 +14,7 @@ from inforeg_lightning.callbacks import GBlendingCallback, GreedyCallback, MMPar
 
 MADE = {
     "Greedy": (GreedyCallback, {"tolerance": 0.0, "steps": 1, "window": "always"}),
-    "GBlending": (GBlendingCallback, {"super_epoch": 1}),
+    "GBlending": (GBlendingCallback, {"super_epoch": 1, "measure": "running"}),
     "MMPareto": (MMParetoCallback, {}),
 }
 every_one = pytest.mark.parametrize("method", MADE)

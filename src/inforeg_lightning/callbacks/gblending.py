@@ -77,7 +77,10 @@ class GBlendingCallback(MethodCallback):
         head: str | None = None,
         *,
         target: Target = None,
+        measure: str = "online",
         super_epoch: int = 10,
+        measure_epochs: int | None = None,
+        floor: float | None = None,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -86,7 +89,9 @@ class GBlendingCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            GBlending(super_epoch, unimodal_losses_included, window),
+            GBlending(
+                measure, super_epoch, measure_epochs, floor, unimodal_losses_included, window
+            ),
             encoders,
             head,
             target=target,

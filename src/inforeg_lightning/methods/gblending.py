@@ -10,15 +10,23 @@ from torch.optim import Optimizer
 
 from inforeg_lightning.core._autograd import attach_loss, redirect
 from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
-from inforeg_lightning.core.gblending import SuperEpochs, weights_within
+from inforeg_lightning.core.gblending import (
+    Losses,
+    SuperEpochs,
+    blending_weights,
+    generalisation,
+    overfitting,
+    weights_within,
+)
 from inforeg_lightning.core.window import Window
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Done, Step
-from inforeg_lightning.engine.checks import check_count
+from inforeg_lightning.engine.checks import check_count, check_number, shown
 from inforeg_lightning.engine.context import Forward
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.samples import count_samples, mean_cross_entropy
+from inforeg_lightning.engine.trials import Sums, Trials
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
     check_one_side,
@@ -26,7 +34,8 @@ from inforeg_lightning.methods._unimodal_losses import (
 )
 
 _FUSED = "fused"
-_RECORDED = ("weight", "train_loss", "val_loss")
+_MEASURES = ("online", "offline", "running")
+_RUNNING_FLOOR = 0.1
 
 
 class GBlending(Method):
@@ -36,14 +45,19 @@ class GBlending(Method):
     ``history`` holds.
 
     Args:
-        super_epoch: Epochs between two estimates of the weights, at least; BalanceBenchmark's 10.
+        measure: ``"online"``, the paper's, anew before each super-epoch; ``"offline"``, the paper's
+            too, once before training; or ``"running"``, ours, from the joint run itself.
+        super_epoch: Epochs between two estimates of the weights; 10, the paper's first.
+        measure_epochs: How long a measurement trains copies; the paper: ``super_epoch`` online, as
+            long as the whole training offline.
+        floor: The least weight; 0 (the paper) where it is measured, 0.1 (ours) for ``"running"``.
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1 and apart from the head's output; what their weights lack or exceed
             is then added.
         window: When it acts; the paper: always.
 
     Raises:
-        ValueError: ``super_epoch`` is out of range, a modality is called ``fused``, or the model's
+        ValueError: An argument is out of range, a modality is called ``fused``, or the model's
             ``unimodal_losses`` is not what ``unimodal_losses_included`` says.
         TypeError: An argument is of another kind than described.
     """
@@ -60,30 +74,53 @@ class GBlending(Method):
     _fused: Tensor | None
     _counted: bool
     _validation: Tensor | None
+    _measured_at: int | None
+    _estimate: dict[str, list[float]]
 
     def __init__(
         self,
+        measure: str = "online",
         super_epoch: int = 10,
+        measure_epochs: int | None = None,
+        floor: float | None = None,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
     ) -> None:
         super().__init__(window)
+        if measure not in _MEASURES:
+            raise ValueError(f"`measure` must be one of {[*_MEASURES]}, but is {shown(measure)}")
+        self.measure_by = measure
         self.super_epoch = check_count("super_epoch", super_epoch, "epochs")
+        if measure_epochs is not None:
+            measure_epochs = check_count("measure_epochs", measure_epochs, "epochs")
+        self.measure_epochs = measure_epochs
+        usual = _RUNNING_FLOOR if measure == "running" else 0.0
+        self.floor = check_number("floor", usual if floor is None else floor, 0, 1)
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
         self.add_state("_applied", list, Lifetime.FIT, saved="always")
         self.add_state("_train", None, Lifetime.FIT, saved="always")
         self.add_state("_fused", None, Lifetime.STEP)
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_validation", None, Lifetime.FIT)
+        self.add_state("_measured_at", None, Lifetime.FIT, saved="always")
+        self.add_state("_estimate", dict, Lifetime.FIT, saved="always")
 
     @property
     def settings(self) -> dict[str, object]:
-        """Length of a super-epoch, whose the unimodal losses are, and window."""
+        """How and how often weights are estimated, whose the unimodal losses are, and window."""
         return {
+            "measure": self.measure_by,
             "super_epoch": self.super_epoch,
+            "measure_epochs": self.measure_epochs,
+            "floor": self.floor,
             "unimodal_losses_included": self.unimodal_losses_included,
             "window": self.window,
         }
+
+    @property
+    def needs_trials(self) -> bool:
+        """Whether copies of the model are trained to measure its losses."""
+        return self.measure_by != "running"
 
     def make_window(self, modalities: tuple[str, ...]) -> Window:
         """The window; how many losses there are is known by now."""
@@ -93,13 +130,51 @@ class GBlending(Method):
                 "together. Choose another name."
             )
         self._names = (*modalities, _FUSED)
-        make = partial(SuperEpochs, len(self._names), self.super_epoch)
+        if self.floor * len(self._names) > 1:
+            raise ValueError(
+                f"`floor` must be at most 1 / {len(self._names)}, the number of losses, but is "
+                f"{self.floor:g}"
+            )
+        length = None if self.needs_trials else self.super_epoch
+        make = partial(SuperEpochs, len(self._names), length, self.floor)
         self.add_state("epochs", make, Lifetime.FIT, saved="always")
         return super().make_window(modalities)
 
     def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Check that the unimodal losses come from one side, as the argument says."""
         check_one_side(model, "GBlending", self.unimodal_losses_included)
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether losses are to be measured before an epoch: a super-epoch begins with it."""
+        if not self.needs_trials or self.measure_by == "offline":
+            return self.needs_trials and self._measured_at is None
+        return self._measured_at is None or epoch >= self._measured_at + self.super_epoch
+
+    def measure(self, trials: Trials, epoch: int) -> None:
+        """Estimate the weights from trials (Wang et al. 2020, Algorithm 1).
+
+        Unimodal losses are trained in one copy: they have no parameters in common.
+        """
+        epochs = self.measure_epochs or self.super_epoch
+        if self.measure_epochs is None and self.measure_by == "offline":
+            if trials.planned_epochs is None:
+                raise ValueError(
+                    "measure='offline' trains copies as long as the whole training, which has no "
+                    "max_epochs. Give the Trainer one, or pass `measure_epochs`."
+                )
+            epochs = trials.planned_epochs
+        before = trials.measure(self._all_sums)
+        after = trials.train(self._unimodal_sums, epochs) | trials.train(self._joint_sums, epochs)
+        then, now = (
+            Losses(*zip(*(losses[name] for name in self._names), strict=True))
+            for losses in (before, after)
+        )
+        self.epochs.weights = blending_weights(then, now, self.epochs.weights, self.floor)
+        self._measured_at = epoch
+        self._estimate = {
+            "generalisation": generalisation(then, now),
+            "overfitting": overfitting(then, now),
+        }
 
     def begin_batch(self, begins_period: bool) -> None:
         """Take the weights of the losses that there are."""
@@ -184,14 +259,35 @@ class GBlending(Method):
         self.epochs.validated(_means(total))
 
     def describe_period(self, entry: Entry) -> None:
-        """Add the weight that applied last, and the losses known by now."""
-        rows = (self._applied, self.epochs.train, self.epochs.val)
-        for quantity, row in zip(_RECORDED, rows, strict=True):
+        """Add the weight that applied last, what it was made of, and the losses known by now."""
+        rows = {
+            "weight": self._applied,
+            "train_loss": self.epochs.train,
+            "val_loss": self.epochs.val,
+            **self._estimate,
+        }
+        for quantity, row in rows.items():
             values = row or [math.nan] * len(self._names)
             entry[quantity] = {
                 m: None if math.isnan(value) else value
                 for m, value in zip(self._names, values, strict=True)
             }
+
+    def _unimodal_sums(self, model: nn.Module, forward: Forward) -> Sums:
+        """Of each modality that a batch has: its loss, summed, and how many samples count."""
+        logits = forward.call.unimodal()
+        found = {m: _loss_and_count(forward, m, z) for m, z in logits.items()}
+        some = next(iter(found.values()))[0]
+        none = (torch.zeros_like(some), torch.zeros_like(some))
+        return {m: found.get(m, none) for m in self.context.modalities}
+
+    def _joint_sums(self, model: nn.Module, forward: Forward) -> Sums:
+        """Of all together."""
+        return {_FUSED: _loss_and_count(forward, _FUSED, forward.output)}
+
+    def _all_sums(self, model: nn.Module, forward: Forward) -> Sums:
+        """Of each modality, and of all together."""
+        return self._unimodal_sums(model, forward) | self._joint_sums(model, forward)
 
 
 def _loss_and_count(forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -101,7 +101,7 @@ def made(modalities=2, kind=Validated):
 
 
 def gblending(modalities=2, **settings):
-    settings = {"super_epoch": SUPER_EPOCH} | settings
+    settings = {"super_epoch": SUPER_EPOCH, "measure": "running", "floor": 0.0} | settings
     return GBlendingCallback(encoder_paths(modalities), head="head", **settings)
 
 
