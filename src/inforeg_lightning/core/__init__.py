@@ -12,6 +12,7 @@ from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_c
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
+    pmr_binary_coefficients,
     pmr_coefficients,
     prototype_log_probabilities,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "ogm_coefficients",
     "pareto_gradients",
     "pareto_weight",
+    "pmr_binary_coefficients",
     "pmr_coefficients",
     "probability",
     "prototype_log_probabilities",

@@ -287,7 +287,7 @@ class GBlending(Method):
 
     def _all_sums(self, model: nn.Module, forward: Forward) -> Sums:
         """Of each modality, and of all together."""
-        return self._unimodal_sums(model, forward) | self._joint_sums(model, forward)
+        return {**self._unimodal_sums(model, forward), **self._joint_sums(model, forward)}
 
 
 def _loss_and_count(forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:
