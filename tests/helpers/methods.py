@@ -63,6 +63,11 @@ class Method:
         return ("trace", "score", *self().method.quantities)
 
     @property
+    def makes_heads(self) -> bool:
+        """Whether it lends the module unimodal heads, which the optimisers' states are of too."""
+        return self().engine.adds_heads
+
+    @property
     def needs_head(self) -> bool:
         return self().method.edits_head
 

@@ -109,7 +109,12 @@ def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in module.named_parameters()}
+    """The weights of a module, without the unimodal heads that a callback lends it."""
+    return {
+        name: p.detach().clone()
+        for name, p in module.named_parameters()
+        if not name.startswith("unimodal_heads.")
+    }
 
 
 def assert_same_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

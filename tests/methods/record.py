@@ -177,7 +177,7 @@ def mslr(encoders: Mapping[str, str], head: str | None, **settings: Any) -> L.Ca
 
 
 ALWAYS = {"window": "always"}
-RUNNING = ALWAYS | {"measure": "running", "floor": 0.0}
+RUNNING = ALWAYS | {"measure": "running", "floor": 0.0, "unimodal_heads": "shared"}
 _two_losses = frozenset(NO_HEAD | {"unimodal losses included"})
 _starred = frozenset({"unimodal losses included"})
 METHODS = {
@@ -220,8 +220,10 @@ METHODS = {
     "gblending, included": Method(
         included(GBlendingCallback), RUNNING | {"super_epoch": 1}, alone=_starred
     ),
-    "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
-    "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
+    "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
+    "mmpareto, included": Method(
+        included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
 }
 
 

@@ -123,10 +123,11 @@ class Broken(Late):
         plain = F.cross_entropy(
             F.linear(features, self.head.weight, self.head.bias), batch["label"]
         )
-        gradients = torch.autograd.grad(plain, [*self.parameters()])
+        weights = {n: p for n, p in self.named_parameters() if n in self.state_dict()}
+        gradients = torch.autograd.grad(plain, [*weights.values()])
         self.expected = {
             name: p.detach() - self.sgd["lr"] * gradient
-            for (name, p), gradient in zip(self.named_parameters(), gradients, strict=True)
+            for (name, p), gradient in zip(weights.items(), gradients, strict=True)
         }
         self.is_bad = self.current_epoch == 1 and batch_idx == 1
         return loss + self.value if self.is_bad and self.in_what == "loss" else loss

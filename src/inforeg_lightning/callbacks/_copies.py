@@ -50,7 +50,8 @@ class TrainerCopies(Copies):
         present: Present,
         modalities: Sequence[str],
     ) -> None:
-        self._trainer, self._module = trainer, module
+        self._trainer = trainer
+        self.model = self._module = module
         self._target, self._present, self._modalities = target, present, modalities
         is_limited = trainer.max_epochs is not None and trainer.max_epochs >= 0
         self.planned_epochs = trainer.max_epochs if is_limited else None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inforeg_lightning.callbacks._copies import TrainerCopies
@@ -22,6 +22,7 @@ from inforeg_lightning.callbacks._framework import (
     will_unfreeze,
 )
 from inforeg_lightning.callbacks._mailbox import Mailbox
+from inforeg_lightning.callbacks._unimodal_heads import add_unimodal_heads
 from inforeg_lightning.engine.book.history import Entry, flatten
 from inforeg_lightning.engine.checks import NotThere, check_optimizers, shown
 from inforeg_lightning.engine.engine import Engine
@@ -98,6 +99,14 @@ class MethodCallback(Callback):
         return self.engine.modalities
 
     @property
+    def unimodal_heads(self) -> dict[str, nn.Module]:
+        """Modality -> its unimodal head, once there are any; empty for ``"shared"``.
+
+        They are no part of the module's weights, nor of its checkpoints' ``state_dict``.
+        """
+        return dict(self.engine.heads.modules)
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """One plain dict per period that has ended; see the class."""
         found = self._mailbox.collect()
@@ -152,11 +161,14 @@ class MethodCallback(Callback):
             )
         if trainer.global_step == 0:
             self.engine.reset()
+        add_unimodal_heads(self, self.engine, trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the modules: those of ``setup`` and ``configure_model`` exist by now."""
         check_optimizers(trainer.optimizers, scaler_of(trainer) is not None)
         self.method.check(pl_module, trainer.optimizers)
+        if self.engine.adds_heads:
+            self.engine.heads.join(trainer.optimizers, self.engine.joint_head(pl_module))
         self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -320,6 +332,13 @@ class MethodCallback(Callback):
         return self.engine.state_dict(
             inside=not (self.engine.period == "epoch" and self._epoch_is_trained)
         )
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint of another method, whose optimisers have not our unimodal heads."""
+        if self._fitting and self.state_key not in checkpoint.get("callbacks", {}):
+            self.engine.heads.check_state({}, self.engine.adds_heads)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint; nothing when validating, testing or predicting.

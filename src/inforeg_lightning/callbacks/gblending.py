@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods.gblending import GBlending
 
 
@@ -81,6 +82,7 @@ class GBlendingCallback(MethodCallback):
         super_epoch: int = 10,
         measure_epochs: int | None = None,
         floor: float | None = None,
+        unimodal_heads: HeadsArgument = "own",
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -90,7 +92,13 @@ class GBlendingCallback(MethodCallback):
     ) -> None:
         super().__init__(
             GBlending(
-                measure, super_epoch, measure_epochs, floor, unimodal_losses_included, window
+                measure,
+                super_epoch,
+                measure_epochs,
+                floor,
+                unimodal_losses_included,
+                window,
+                unimodal_heads,
             ),
             encoders,
             head,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods.mmpareto import MMPareto
 
 
@@ -74,6 +75,7 @@ class MMParetoCallback(MethodCallback):
         *,
         target: Target = None,
         gamma: float = 1.5,
+        unimodal_heads: HeadsArgument = "own",
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -82,7 +84,7 @@ class MMParetoCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            MMPareto(gamma, unimodal_losses_included, window),
+            MMPareto(gamma, unimodal_losses_included, window, unimodal_heads),
             encoders,
             head,
             target=target,

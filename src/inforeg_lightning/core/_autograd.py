@@ -43,6 +43,24 @@ def redirect(output: Tensor, terms: Sequence[Tensor], factors: Sequence[Tensor])
     return redirected
 
 
+def touch(output: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """``output`` as it is; whoever passes a gradient back gives ``parameters`` one of zero.
+
+    Data parallelism waits in every step for the gradient of every parameter, and a parameter whose
+    loss is left out in a step has none.
+
+    Args:
+        output: Any tensor that the training loss depends on.
+        parameters: That get a gradient of zero besides their own.
+
+    Returns:
+        Equal to ``output`` to the bit.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    touched: Tensor = _Touch.apply(output, *trained) if trained else output
+    return touched
+
+
 class _AttachLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, loss: Tensor, scale: float | Tensor) -> Tensor:
@@ -72,3 +90,14 @@ class _Redirect(torch.autograd.Function):
             for factor, dtype in zip(ctx.factors, ctx.dtypes, strict=True)
         ]
         return None, None, *parts
+
+
+class _Touch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.parameters = parameters
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0], *(torch.zeros_like(parameter) for parameter in ctx.parameters)

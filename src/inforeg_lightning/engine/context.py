@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class Context:
         tracker: Window, traces and history.
         optimizers: That train the model.
         host: The Trainer, or the Regulator.
+        heads: What makes unimodal logits for losses, see
+            :class:`~inforeg_lightning.engine.unimodal_heads.UnimodalHeads`.
         scales: Of the (micro-)batch that is being trained.
     """
 
@@ -54,6 +56,7 @@ class Context:
     tracker: Tracker
     optimizers: Sequence[Optimizer]
     host: Any
+    heads: "Heads"
     scales: Scales = field(default_factory=Scales)
 
     @property
@@ -85,3 +88,19 @@ class Forward:
     target: Tensor
     ignore_index: float
     present: Mapping[str, Tensor]
+
+
+class Heads(Protocol):
+    """What a method asks for the unimodal logits that its losses are of."""
+
+    kind: str
+    """``"own"``, ``"shared"`` or ``"given"``."""
+
+    def logits(self, forward: Forward, detach_head: bool = False) -> dict[str, Tensor]:
+        """Unimodal logits with their graph: modality that the batch has -> its logits.
+
+        Args:
+            forward: The joint head's call.
+            detach_head: Whether a loss of these logits gives the heads no gradient.
+        """
+        ...

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inforeg_lightning.core._autograd import touch
 from inforeg_lightning.core.window import RangeWindow
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
@@ -27,6 +28,7 @@ from inforeg_lightning.engine.probe.target import check_present
 from inforeg_lightning.engine.reporting import check_report, ignore, listen, no_logits
 from inforeg_lightning.engine.scoring import SCORES, StepScores
 from inforeg_lightning.engine.trials import Copies, Trials
+from inforeg_lightning.engine.unimodal_heads import UnimodalHeads
 from inforeg_lightning.engine.validation import Validation
 
 _Reported = tuple[Mapping[str, Tensor], Tensor, Mapping[str, Tensor]]
@@ -79,6 +81,7 @@ class Engine:
             method.sums,
             name,
         )
+        self.heads = UnimodalHeads(method.unimodal_heads or "shared", self.modalities, name)
         self.processes = Processes()
         self.validation = Validation(method, self.tracker, ignore_index)
         self.refuses_early_backward = False
@@ -137,8 +140,37 @@ class Engine:
         """
         edit = self._edit_output if self.method.edits_head else None
         changed = self._found.find(model, will_unfreeze, edit)
+        if not self.only_measures:
+            self.heads.find(model)
         listen(self, model)
         return changed
+
+    @property
+    def adds_heads(self) -> bool:
+        """Whether unimodal heads have to be made before the optimisers are."""
+        return self.heads.adds and not self.only_measures
+
+    def make_heads(self, model: nn.Module, processes: Processes | None = None) -> None:
+        """Make the unimodal heads that the model has not got.
+
+        Args:
+            model: That is trained.
+            processes: That have to begin with the same heads, where no wrapper of the model sees to
+                it.
+
+        Raises:
+            NotThere: An encoder or the head is not there yet.
+            ValueError: They cannot be made for these modules.
+        """
+        modules, head = self._found.look(model)
+        assert head is not None
+        self.heads.make(model, modules, head)
+        if processes is not None:
+            self.heads.load_state_dict(processes.broadcast(self.heads.state_dict()))
+
+    def joint_head(self, model: nn.Module) -> nn.Module | None:
+        """What stands at the head's path in a model."""
+        return self._found.look(model)[1]
 
     def attach(self, processes: Processes, optimizers: Sequence[Optimizer], host: Any) -> None:
         """Take the modules that were found, on the device they train on.
@@ -162,7 +194,9 @@ class Engine:
             self.tracker,
             optimizers,
             host,
+            self.heads,
         )
+        self.heads.to(self._context.device)
         self.method.attach(self._context)
 
     @property
@@ -174,6 +208,7 @@ class Engine:
         """Begin afresh: no history, nothing kept."""
         self.tracker.reset()
         self.method.reset()
+        self.heads.reset()
         self._scores.ever_scored = False
         self._forget_batch()
 
@@ -181,6 +216,7 @@ class Engine:
         """Remove the hooks, and let go of the model."""
         ignore(self)
         self._found.close()
+        self.heads.remove()
         self._forget_batch()
         self.tracker.detach()
         self.method.detach()
@@ -189,7 +225,7 @@ class Engine:
     def measure(self, copies: Copies, epoch: int) -> None:
         """Let the method measure on copies of the model before an epoch."""
         with copies.isolated(epoch):
-            trials = Trials(copies, self._found, self.ignore_index, self.processes)
+            trials = Trials(copies, self._found, self.heads, self.ignore_index, self.processes)
             self.method.measure(trials, epoch)
 
     # A batch
@@ -241,6 +277,8 @@ class Engine:
             else torch.isfinite(loss.detach()).all()
         )
         self._scores.add_loss(finite)
+        if loss is not None:
+            self.method.see_loss(loss)
         if self.method.needs_scores and not self._scores.ever_scored:
             raise ValueError(no_logits(self.head_path))
         self.method.before_backward(target, finite)
@@ -296,6 +334,8 @@ class Engine:
         entry = self.tracker.end(index)
         if self.period == "epoch" or entry["epoch"] > self.tracker.history[0]["epoch"]:
             self.tracker.warn_of_absence()
+        if self.method.unimodal_heads is not None:
+            entry["unimodal_heads"] = self.heads.kind
         self.method.describe_period(entry)
         self.method.forget(Lifetime.PERIOD)
         return entry
@@ -340,7 +380,9 @@ class Engine:
         Args:
             inside: Whether the period that is open goes on after this.
         """
-        return write_state(self.method, self.tracker, self.period, inside)
+        state = write_state(self.method, self.tracker, self.period, inside)
+        heads = self.heads.state_dict()
+        return state | {"unimodal_heads": heads} if heads else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, before :meth:`attach`.
@@ -349,7 +391,10 @@ class Engine:
             ValueError: It is of another version, variant or score, or of other modalities or
                 periods.
         """
+        heads = state.get("unimodal_heads", {})
+        self.heads.check_state(heads, self.adds_heads)
         read_state(state, self.method, self.tracker, self.period)
+        self.heads.load_state_dict(heads)
 
     # Inside
 
@@ -368,7 +413,7 @@ class Engine:
     def _edit_output(self, call: HeadCall, output: Tensor) -> Tensor:
         assert self._target is not None
         forward = Forward(call, output, self._target, self.ignore_index, self._present)
-        edited = self.method.forward(forward)
+        edited = touch(self.method.forward(forward), self.heads.parameters())
         if self.refuses_early_backward and edited.requires_grad:
             edited.register_hook(self._refuse_early_backward)  # type: ignore[no-untyped-call]
         return edited

@@ -33,6 +33,19 @@ class Finder:
         self.modules: dict[str, list[nn.Module]] = {}
         self.probe: UnimodalProbe | None = None
 
+    def look(self, model: nn.Module) -> tuple[dict[str, list[nn.Module]], nn.Module | None]:
+        """The modules of each modality, and the head; nothing is watched.
+
+        Raises:
+            ValueError: A path leads nowhere.
+        """
+        modules = {
+            modality: [resolve(model, path, f"encoders[{modality!r}]") for path in paths]
+            for modality, paths in self.paths.items()
+        }
+        head = None if self.head_path is None else resolve(model, self.head_path, "head")
+        return modules, head
+
     def find(self, model: nn.Module, will_unfreeze: bool, edit: Edit | None) -> bool:
         """Find the modules in a model, and watch them unless these very ones are watched.
 
@@ -47,11 +60,7 @@ class Finder:
         Raises:
             ValueError: A path leads nowhere, or the modules do not fit.
         """
-        modules = {
-            modality: [resolve(model, path, f"encoders[{modality!r}]") for path in paths]
-            for modality, paths in self.paths.items()
-        }
-        head = None if self.head_path is None else resolve(model, self.head_path, "head")
+        modules, head = self.look(model)
         if self.probe is not None and head is not None and self.probe.watches(modules, head):
             return False
         if head is None and modules == self.modules:

@@ -13,6 +13,7 @@ from inforeg_lightning.engine.book.state import Lifetime, Stateful
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.context import Context, Forward
 from inforeg_lightning.engine.trials import Trials
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 
 WindowArgument = str | tuple[int, int | None] | Window
 """What a user may write for ``window``; see :func:`~inforeg_lightning.core.window.make_window`."""
@@ -46,6 +47,8 @@ class Method(Stateful):
     """Whether :meth:`forward` is overridden; such a method needs ``head``."""
     needs_validation: ClassVar[bool] = False
     """Whether training without validation is an error."""
+    unimodal_heads: HeadsArgument | None = None
+    """Of a method with unimodal losses: whose logits they are of, as the user writes it."""
 
     context: Context
 
@@ -104,6 +107,13 @@ class Method(Stateful):
     def unimodal_logits(self) -> Mapping[str, Tensor] | None:
         """Those of the forward pass just seen where the method has them already."""
         return None
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Look at the training loss of a (micro-)batch, where the loop knows it.
+
+        Args:
+            loss: With its graph, before its backward pass; times the scales.
+        """
 
     def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
         """Act once the scores of a (micro-)batch are added, before its backward pass.

@@ -128,6 +128,8 @@ class Regulator:
         self.engine.find(self.model)
         check_held(self.engine.modules, self.optimizers)
         self.engine.reset()
+        if self.engine.adds_heads:
+            self._add_heads()
         self.engine.refuses_early_backward = True
         for layer in layers[:-1]:  # whichever of them a training step reports for
             listen(self.engine, layer)
@@ -140,6 +142,11 @@ class Regulator:
     def method(self) -> Method:
         """What is measured and done."""
         return self.engine.method
+
+    @property
+    def unimodal_heads(self) -> dict[str, nn.Module]:
+        """Modality -> its unimodal head; empty for ``"shared"``. They are not part of the model."""
+        return dict(self.engine.heads.modules)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -296,6 +303,7 @@ class Regulator:
         self._take_in()
         self._is_open = False
         self.engine.close()
+        self.engine.heads.leave(self.optimizers)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -322,6 +330,19 @@ class Regulator:
         return f"Regulator({paths}, {self.engine.method!r}, head={self.engine.head_path!r})"
 
     # Inside
+
+    def _add_heads(self) -> None:
+        """Make unimodal heads, and have the optimizer train them."""
+        processes = find_processes()
+        if processes.size > 1 and self.scaler is not None:
+            # A scaler decides per process whether to step, before their gradients are averaged.
+            raise ValueError(
+                f"{self.engine.name} would average the gradients of its unimodal heads over "
+                "processes after `scaler` has looked at them. Pass unimodal_heads='shared', or map "
+                "to modules inside the wrapped model, or train in bfloat16."
+            )
+        self.engine.make_heads(self.model, processes)
+        self.engine.heads.join(self.optimizers, self.engine.joint_head(self.model))
 
     def _attach(self) -> None:
         self._check_free()
@@ -365,6 +386,7 @@ class Regulator:
             check_optimizers([optimizer], has_scaler=True)
         if self._is_open:
             self._score()
+        self.engine.heads.average(self.engine.processes, optimizer)
         self.engine.before_step(optimizer, self._steps)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

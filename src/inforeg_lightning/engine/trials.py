@@ -14,29 +14,32 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inforeg_lightning.core._numeric import sum_dtype
-from inforeg_lightning.engine.checks import resolve
-from inforeg_lightning.engine.context import Forward
+from inforeg_lightning.engine.context import Forward, Heads
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.finding import Finder
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
+from inforeg_lightning.engine.unimodal_heads import UnimodalHeads
 
 Sums = Mapping[str, tuple[Tensor, Tensor]]
 """Name of a loss -> its sum over the samples that count, and how many they are."""
 
-Terms = Callable[[nn.Module, Forward], Sums]
-"""``(copy, forward) -> sums``, with a graph: what is minimised, each as a mean, and measured."""
+Terms = Callable[[Heads, Forward], Sums]
+"""``(unimodal heads, forward) -> sums`` of a copy, with a graph: what is minimised, each as a mean,
+and measured."""
 
 
 class Copies(ABC):
     """What a front provides for trials: copies of its model, batches, and a forward pass.
 
     Attributes:
+        model: That is trained, and copied.
         planned_epochs: Of the whole training, ``None`` if it is unlimited.
         accumulates: (Micro-)batches per optimiser step.
         context: The precision of the forward pass.
     """
 
+    model: nn.Module
     planned_epochs: int | None
     accumulates: int
     context: Callable[[], AbstractContextManager[None]]
@@ -88,16 +91,23 @@ class Trials:
     Args:
         copies: What the front provides.
         found: The paths of encoders and head.
+        heads: The unimodal heads of the model.
         ignore_index: The target that counts nowhere.
         processes: That train together.
     """
 
     def __init__(
-        self, copies: Copies, found: Finder, ignore_index: float, processes: Processes
+        self,
+        copies: Copies,
+        found: Finder,
+        heads: UnimodalHeads,
+        ignore_index: float,
+        processes: Processes,
     ) -> None:
         self.planned_epochs = copies.planned_epochs
         self._copies = copies
         self._found = found
+        self._heads = heads
         self._ignore_index = ignore_index
         self._processes = processes
 
@@ -128,7 +138,7 @@ class Trials:
         return self._measure(copy)
 
     def _watched(self, terms: Terms) -> "_Copy":
-        return _Copy(self._copies, self._found, self._ignore_index, terms)
+        return _Copy(self._copies, self._found, self._heads, self._ignore_index, terms)
 
     def _train_epoch(self, copy: "_Copy", optimizers: Sequence[Optimizer], epoch: int) -> None:
         waiting = 0
@@ -195,15 +205,19 @@ class Trials:
 class _Copy:
     """A copy of the model that is watched by a probe of its own."""
 
-    def __init__(self, copies: Copies, found: Finder, ignore_index: float, terms: Terms) -> None:
-        assert found.head_path is not None
+    def __init__(
+        self,
+        copies: Copies,
+        found: Finder,
+        heads: UnimodalHeads,
+        ignore_index: float,
+        terms: Terms,
+    ) -> None:
         self.model = copies.copy()
         self._copies, self._ignore_index, self._terms = copies, ignore_index, terms
-        encoders = {
-            modality: [resolve(self.model, path, f"encoders[{modality!r}]") for path in paths]
-            for modality, paths in found.paths.items()
-        }
-        head = resolve(self.model, found.head_path, "head")
+        encoders, head = found.look(self.model)
+        assert head is not None
+        self._heads = heads.of_copy(copies.model, self.model)
         self._probe = UnimodalProbe(encoders, head, self._see)
         self._probe.context = copies.context
         self._target: Tensor | None = None
@@ -230,7 +244,7 @@ class _Copy:
     def _see(self, call: HeadCall, output: Tensor) -> Tensor:
         assert self._target is not None
         forward = Forward(call, output, self._target, self._ignore_index, self._present)
-        self._sums = self._terms(self.model, forward)
+        self._sums = self._terms(self._heads, forward)
         return output
 
     def _see_again(self, call: HeadCall) -> None:

@@ -23,12 +23,14 @@ from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import check_count, check_number, shown
-from inforeg_lightning.engine.context import Forward
+from inforeg_lightning.engine.context import Forward, Heads
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.samples import count_samples, mean_cross_entropy
 from inforeg_lightning.engine.trials import Sums, Trials
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
+    check_heads,
     check_one_side,
     unimodal_losses,
 )
@@ -51,6 +53,7 @@ class GBlending(Method):
         measure_epochs: How long a measurement trains copies; the paper: ``super_epoch`` online, as
             long as the whole training offline.
         floor: The least weight; 0 (the paper) where it is measured, 0.1 (ours) for ``"running"``.
+        unimodal_heads: What makes the unimodal logits; the paper: a classifier per modality.
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1 and apart from the head's output; what their weights lack or exceed
             is then added.
@@ -71,7 +74,8 @@ class GBlending(Method):
     _names: tuple[str, ...]
     _applied: list[float]
     _train: Tensor | None
-    _fused: Tensor | None
+    _sums: Tensor | None
+    """Of the step, shape ``(2 K,)``: losses, then how many samples count."""
     _counted: bool
     _validation: Tensor | None
     _measured_at: int | None
@@ -85,6 +89,7 @@ class GBlending(Method):
         floor: float | None = None,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
+        unimodal_heads: HeadsArgument = "own",
     ) -> None:
         super().__init__(window)
         if measure not in _MEASURES:
@@ -97,9 +102,10 @@ class GBlending(Method):
         usual = _RUNNING_FLOOR if measure == "running" else 0.0
         self.floor = check_number("floor", usual if floor is None else floor, 0, 1)
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
+        self.unimodal_heads = check_heads(unimodal_heads, self.unimodal_losses_included)
         self.add_state("_applied", list, Lifetime.FIT, saved="always")
         self.add_state("_train", None, Lifetime.FIT, saved="always")
-        self.add_state("_fused", None, Lifetime.STEP)
+        self.add_state("_sums", None, Lifetime.STEP)
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_validation", None, Lifetime.FIT)
         self.add_state("_measured_at", None, Lifetime.FIT, saved="always")
@@ -107,12 +113,13 @@ class GBlending(Method):
 
     @property
     def settings(self) -> dict[str, object]:
-        """How and how often weights are estimated, whose the unimodal losses are, and window."""
+        """How and how often weights are estimated, of which unimodal losses, and window."""
         return {
             "measure": self.measure_by,
             "super_epoch": self.super_epoch,
             "measure_epochs": self.measure_epochs,
             "floor": self.floor,
+            "unimodal_heads": self.unimodal_heads,
             "unimodal_losses_included": self.unimodal_losses_included,
             "window": self.window,
         }
@@ -185,10 +192,10 @@ class GBlending(Method):
 
     def forward(self, forward: Forward) -> Tensor:
         """Weight the joint loss, and add those of the modalities in their window."""
-        output = forward.output
-        fused = torch.stack(_loss_and_count(forward, _FUSED, output.detach()))
-        self._fused = fused if self._fused is None else self._fused + fused
-        in_window = self.context.in_window
+        output, in_window = forward.output, self.context.in_window
+        unimodal = self.context.heads.logits(forward)
+        row = self._row({m: z.detach() for m, z in unimodal.items()}, forward)
+        self._sums = row if self._sums is None else self._sums + row
         if not any(in_window.values()):
             return output
         weights = dict(zip(self._names, self._applied, strict=True))
@@ -196,7 +203,7 @@ class GBlending(Method):
         dtype = at_least_float32(output).dtype
         weight = torch.full((), weights[_FUSED], dtype=dtype, device=output.device)
         weighted = redirect(output, [output], [weight])
-        losses = unimodal_losses(forward, forward.call.unimodal(), in_window)
+        losses = unimodal_losses(forward, unimodal, in_window)
         if not losses:
             return weighted
         added = torch.stack([(weights[m] - already) * loss for m, loss in losses.items()]).sum()
@@ -206,12 +213,11 @@ class GBlending(Method):
         """Add the losses of a step to those of the epoch; edit nothing."""
         if not self._counted:  # else another optimiser of the same step was first
             self._counted = True
-            mine = step.scores.new_zeros(2) if self._fused is None else self._fused
-            total = self.context.processes.sum(mine.to(sum_dtype(mine.device)))
-            fused = total[:1] / total[1:]
-            losses = torch.cat([-step.scores.to(fused.dtype), fused])
-            known = torch.cat([step.present, torch.ones_like(step.present[:1])])
-            counts = step.finite & torch.isfinite(fused) & known
+            none = step.scores.new_zeros(2 * len(self._names))
+            mine = none if self._sums is None else self._sums
+            sums, samples = self.context.processes.sum(mine.to(sum_dtype(mine.device))).chunk(2)
+            losses = sums / samples  # NaN without a sample
+            counts = step.finite & torch.isfinite(losses[-1]) & (samples > 0)
             row = torch.cat([torch.where(counts, losses, 0.0), counts.to(losses.dtype)])
             self._train = row if self._train is None else self._train.to(row) + row
         return {}
@@ -230,11 +236,8 @@ class GBlending(Method):
 
     def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
         """Add up the losses of a batch."""
-        logits = {**unimodal, _FUSED: forward.output}
-        found = {m: torch.stack(_loss_and_count(forward, m, z)) for m, z in logits.items()}
-        nothing = torch.zeros_like(found[_FUSED])
-        rows = torch.stack([found.get(m, nothing) for m in self._names])
-        row = rows.to(sum_dtype(rows.device)).T.flatten()
+        row = self._row(self.context.heads.logits(forward), forward)
+        row = row.to(sum_dtype(row.device))
         self._validation = row if self._validation is None else self._validation + row
 
     def end_validation(self) -> None:
@@ -273,21 +276,28 @@ class GBlending(Method):
                 for m, value in zip(self._names, values, strict=True)
             }
 
-    def _unimodal_sums(self, model: nn.Module, forward: Forward) -> Sums:
+    def _row(self, unimodal: Mapping[str, Tensor], forward: Forward) -> Tensor:
+        """Of each loss its sum, then of each how many samples count, shape ``(2 K,)``."""
+        logits = {**unimodal, _FUSED: forward.output.detach()}
+        found = {m: torch.stack(_loss_and_count(forward, m, z)) for m, z in logits.items()}
+        nothing = torch.zeros_like(found[_FUSED])
+        return torch.stack([found.get(m, nothing) for m in self._names]).T.flatten()
+
+    def _unimodal_sums(self, heads: Heads, forward: Forward) -> Sums:
         """Of each modality that a batch has: its loss, summed, and how many samples count."""
-        logits = forward.call.unimodal()
+        logits = heads.logits(forward)
         found = {m: _loss_and_count(forward, m, z) for m, z in logits.items()}
         some = next(iter(found.values()))[0]
         none = (torch.zeros_like(some), torch.zeros_like(some))
         return {m: found.get(m, none) for m in self.context.modalities}
 
-    def _joint_sums(self, model: nn.Module, forward: Forward) -> Sums:
+    def _joint_sums(self, heads: Heads, forward: Forward) -> Sums:
         """Of all together."""
         return {_FUSED: _loss_and_count(forward, _FUSED, forward.output)}
 
-    def _all_sums(self, model: nn.Module, forward: Forward) -> Sums:
+    def _all_sums(self, heads: Heads, forward: Forward) -> Sums:
         """Of each modality, and of all together."""
-        return {**self._unimodal_sums(model, forward), **self._joint_sums(model, forward)}
+        return {**self._unimodal_sums(heads, forward), **self._joint_sums(heads, forward)}
 
 
 def _loss_and_count(forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,10 @@ from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.probe.graph import nodes_of
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
+    check_heads,
     check_one_side,
     unimodal_losses,
 )
@@ -30,6 +32,7 @@ class MMPareto(Method):
 
     Args:
         gamma: Factor of the encoders' gradients, > 0; the authors' 1.5.
+        unimodal_heads: What makes the unimodal logits; the authors: a classifier per modality.
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1; they are then not added again.
         window: When it acts; the paper: always.
@@ -55,12 +58,14 @@ class MMPareto(Method):
         gamma: float = 1.5,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
+        unimodal_heads: HeadsArgument = "own",
     ) -> None:
         super().__init__(window)
         self.gamma = check_number(
             "gamma", gamma, 0, float("inf"), " (the authors: 1.5)", open_below=True
         )
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
+        self.unimodal_heads = check_heads(unimodal_heads, self.unimodal_losses_included)
         self.add_state("_losses", dict, Lifetime.BATCH)
         self.add_state("_gradients", dict, Lifetime.STEP)
         self.add_state("_found", dict, Lifetime.STEP)
@@ -68,10 +73,11 @@ class MMPareto(Method):
 
     @property
     def settings(self) -> dict[str, object]:
-        """γ, whose the unimodal losses are, and window."""
+        """γ, whose the unimodal losses are and of what logits, and window."""
         return {
             "gamma": self.gamma,
             "unimodal_losses_included": self.unimodal_losses_included,
+            "unimodal_heads": self.unimodal_heads,
             "window": self.window,
         }
 
@@ -89,7 +95,7 @@ class MMPareto(Method):
         """Add the unimodal losses to the loss of whoever goes backward through the output."""
         if not any(self.context.in_window.values()):
             return forward.output
-        unimodal = forward.call.unimodal()
+        unimodal = self.context.heads.logits(forward)
         self._losses = unimodal_losses(forward, unimodal, self.context.in_window)
         if self.unimodal_losses_included or not self._losses:
             return forward.output

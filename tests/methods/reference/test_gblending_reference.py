@@ -101,7 +101,12 @@ def made(modalities=2, kind=Validated):
 
 
 def gblending(modalities=2, **settings):
-    settings = {"super_epoch": SUPER_EPOCH, "measure": "running", "floor": 0.0} | settings
+    settings = {
+        "super_epoch": SUPER_EPOCH,
+        "measure": "running",
+        "floor": 0.0,
+        "unimodal_heads": "shared",
+    } | settings
     return GBlendingCallback(encoder_paths(modalities), head="head", **settings)
 
 

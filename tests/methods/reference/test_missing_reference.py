@@ -70,7 +70,7 @@ def test_mmpareto(kind, modalities):
     theirs, acted, conflicts = mmpareto_loop(made(kind, modalities))
     assert all(0 < times < EPOCHS * len(made(kind, 2).batches) for times in acted.values())
     assert conflicts > 0
-    callback = construct(MMParetoCallback, modalities)
+    callback = construct(MMParetoCallback, modalities, unimodal_heads="shared")
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )
@@ -109,7 +109,13 @@ def gblending_loop(module):
 @two_or_three
 def test_gblending(kind, modalities):
     theirs, train_losses, val_losses = gblending_loop(made(kind, modalities))
-    callback = construct(GBlendingCallback, modalities, super_epoch=EPOCHS, measure="running")
+    callback = construct(
+        GBlendingCallback,
+        modalities,
+        super_epoch=EPOCHS,
+        measure="running",
+        unimodal_heads="shared",
+    )
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )

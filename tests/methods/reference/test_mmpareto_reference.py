@@ -72,6 +72,7 @@ def made(modalities=2, kind=Late):
 
 
 def mmpareto(modalities=2, **settings):
+    settings = {"unimodal_heads": "shared"} | settings
     return MMParetoCallback(encoder_paths(modalities), head="head", **settings)
 
 

@@ -1,0 +1,330 @@
+"""Unimodal heads: what makes logits of the features of one modality alone, for unimodal losses."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inforeg_lightning.core._dtensor import is_sharded
+from inforeg_lightning.engine.checks import resolve, shown
+from inforeg_lightning.engine.context import Forward
+from inforeg_lightning.engine.distributed import Processes
+from inforeg_lightning.engine.own_heads import (
+    NAME,
+    HiddenHeads,
+    joined,
+    make_own,
+    own_logits,
+)
+from inforeg_lightning.engine.probe.head import called_detached
+
+HeadsArgument = str | Mapping[str, str | nn.Module]
+"""What a user may write for ``unimodal_heads``; see :class:`UnimodalHeads`."""
+
+
+def check_unimodal_heads(argument: object) -> HeadsArgument:
+    """Check what a user writes for ``unimodal_heads``, before the modalities are known.
+
+    Raises:
+        ValueError: It is another name than ``"own"`` and ``"shared"``.
+        TypeError: It is of another kind than described.
+    """
+    if isinstance(argument, str):
+        if argument not in ("own", "shared"):
+            raise ValueError(
+                f"`unimodal_heads` must be 'own', 'shared' or a mapping, but is {argument!r}"
+            )
+        return argument
+    if not isinstance(argument, Mapping) or not all(
+        isinstance(head, nn.Module) or (isinstance(head, str) and head)
+        for head in argument.values()
+    ):
+        raise TypeError(
+            "`unimodal_heads` must be 'own', 'shared', or map each modality to an attribute path "
+            "or a module, for example {'audio': 'audio_classifier', 'video': nn.Linear(512, 6)}, "
+            f"but is {shown(argument)}"
+        )
+    return dict(argument)
+
+
+class UnimodalHeads:
+    """The unimodal heads of a method; what methods ask for logits.
+
+    Args:
+        argument: ``"own"``: a linear head per modality, made here; ``"shared"``: the joint head,
+            with the features of one modality (its columns, if it is linear); or a mapping from each
+            modality to a module of the user's: its attribute path, or the module itself, which then
+            becomes a part of the model if it is not one yet.
+        modalities: Their names.
+        name: Who the user constructed, for errors.
+
+    Attributes:
+        kind: ``"own"``, ``"shared"`` or ``"given"``.
+        modules: Modality -> its head, once found; empty if shared.
+
+    Raises:
+        ValueError: A mapping has other modalities.
+    """
+
+    def __init__(self, argument: HeadsArgument, modalities: Sequence[str], name: str) -> None:
+        self.kind = argument if isinstance(argument, str) else "given"
+        self.modules: dict[str, nn.Module] = {}
+        self._given = {} if isinstance(argument, str) else dict(argument)
+        self._modalities = tuple(modalities)
+        self._name = name
+        self._added: HiddenHeads | None = None
+        self._model: nn.Module | None = None
+        self._loaded: Mapping[str, Mapping[str, Tensor]] | None = None
+        self._give_up: Callable[[], None] | None = None
+        if self.kind == "given" and set(self._given) != set(modalities):
+            raise ValueError(
+                f"`unimodal_heads` must have a head for each of {[*modalities]}, but has them for "
+                f"{[*self._given]}"
+            )
+
+    # Before training
+
+    @property
+    def adds(self) -> bool:
+        """Whether there are heads that the model has not got by itself."""
+        modules = [head for head in self._given.values() if isinstance(head, nn.Module)]
+        return self.kind == "own" or bool(modules)
+
+    def make(
+        self, model: nn.Module, encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module
+    ) -> None:
+        """Make the heads that the model has not got, unless they are made already.
+
+        Args:
+            model: That is trained.
+            encoders: Modality -> its modules.
+            head: The joint head.
+
+        Raises:
+            ValueError: It cannot be told how wide the features are, or parameters are sharded.
+        """
+        self._refuse_sharded([head, *(part for parts in encoders.values() for part in parts)])
+        if self._added is None:
+            made: Mapping[str, nn.Module]
+            if self.kind == "own":
+                made = make_own(encoders, head)
+            else:
+                parts = {*model.modules()}
+                modules = {m: h for m, h in self._given.items() if isinstance(h, nn.Module)}
+                made = {m: h for m, h in modules.items() if h not in parts}
+            self._added = HiddenHeads(made)
+            self._load()
+        self.modules |= self._added.by_modality
+
+    def add_to(self, model: nn.Module) -> None:
+        """Make the heads a part of the model: its optimisers and processes then have them.
+
+        They are no part of its ``state_dict``, which stays that of the model alone.
+
+        Raises:
+            ValueError: The model has an attribute of that name already.
+        """
+        if not self._added:
+            return
+        if getattr(model, NAME, self._added) is not self._added:
+            raise ValueError(
+                f"{type(model).__name__} has an attribute {NAME!r} already, and {self._name} "
+                f"would put its unimodal heads there. To train with the module's own, map to them: "
+                f"unimodal_heads={{{self._modalities[0]!r}: "
+                f"'{NAME}.{self._modalities[0]}', ...}}. Else rename it."
+            )
+        setattr(model, NAME, self._added)
+        self._model = model
+
+    def waits_for(self, give_up: Callable[[], None]) -> None:
+        """Remember how to give up what waits for the model to make its modules."""
+        self._give_up = give_up
+
+    def find(self, model: nn.Module) -> None:
+        """Find the heads that the model has by itself.
+
+        Raises:
+            ValueError: A path leads nowhere.
+        """
+        for modality, given in self._given.items():
+            if isinstance(given, str):
+                found = resolve(model, given, f"unimodal_heads[{modality!r}]")
+                self._refuse_sharded([found])
+                self.modules[modality] = found
+            else:
+                self.modules[modality] = given
+
+    def join(self, optimizers: Sequence[Optimizer], head: nn.Module | None) -> None:
+        """Have every head trained: one that no optimiser holds is trained as the joint head is.
+
+        It joins the parameter group of the joint head, which schedulers then need not know of.
+
+        Raises:
+            ValueError: No optimiser holds the joint head either.
+        """
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        held = {id(p) for group in groups for p in group["params"]}
+        left = [p for p in self.parameters() if p.requires_grad and id(p) not in held]
+        if not left:
+            return
+        of_head = {id(p) for p in ([] if head is None else head.parameters())}
+        for group in groups:
+            if any(id(p) in of_head for p in group["params"]):
+                group["params"].extend(left)
+                return
+        raise ValueError(
+            f"no optimiser holds the unimodal heads of {self._name}, nor the joint head, whose "
+            f"parameter group they would join. In Lightning give `self.{NAME}.parameters()` to one "
+            "in configure_optimizers (`self.parameters()` has them); or pass "
+            "unimodal_heads='shared'."
+        )
+
+    def leave(self, optimizers: Sequence[Optimizer]) -> None:
+        """Take the heads that were added out of optimisers that go on without them."""
+        mine = {id(p) for p in ([] if self._added is None else self._added.parameters())}
+        for optimizer in optimizers if mine else ():
+            for group in optimizer.param_groups:
+                group["params"][:] = [p for p in group["params"] if id(p) not in mine]
+            for parameter in [p for p in optimizer.state if id(p) in mine]:
+                del optimizer.state[parameter]
+
+    # In training
+
+    def logits(self, forward: Forward, detach_head: bool = False) -> dict[str, Tensor]:
+        """Unimodal logits: modality that the batch has -> of the shape of the joint logits.
+
+        Args:
+            forward: The joint head's call, with its graph.
+            detach_head: Whether a loss of these logits gives the heads no gradient, but only what
+                made the features.
+
+        Raises:
+            ValueError: A head does not fit the features of its modality.
+        """
+        if self.kind == "shared":
+            return forward.call.unimodal(detach_head)
+        features = forward.call.features()
+        found = {}
+        for modality in forward.call.present:
+            head = self.modules[modality]
+            call = called_detached(head) if detach_head else head
+            whole = joined(modality, features[modality], self._name)
+            if self.kind == "own":
+                assert isinstance(head, nn.Linear)
+                found[modality] = own_logits(modality, head, call, whole, forward.output)
+            else:
+                found[modality] = self._given_logits(modality, call(whole))
+        return found
+
+    def of_copy(self, model: nn.Module, copied: nn.Module) -> "UnimodalHeads":
+        """Those of a copy of the model, which have to be part of it.
+
+        Args:
+            model: That these are part of.
+            copied: Its copy.
+        """
+        paths = {module: path for path, module in model.named_modules()}
+        copies = copy(self)
+        copies.modules = {m: copied.get_submodule(paths[head]) for m, head in self.modules.items()}
+        return copies
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of all heads; none if shared."""
+        return list({id(p): p for m in self.modules.values() for p in m.parameters()}.values())
+
+    def to(self, device: torch.device) -> None:
+        """Move the heads that were added to a device."""
+        if self._added is not None:
+            self._added.to(device)
+
+    def average(self, processes: Processes, optimizer: Optimizer) -> None:
+        """Average the gradients of the heads that were added, where no wrapper of the model does.
+
+        All processes have to call it.
+
+        Args:
+            processes: That train together.
+            optimizer: That is about to step.
+        """
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        added = () if self._added is None else self._added.parameters()
+        parameters = [p for p in added if p.requires_grad and id(p) in held]
+        if processes.size == 1 or not parameters:
+            return
+        mine = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = processes.mean(torch.cat([gradient.flatten() for gradient in mine]))
+        parts = torch.split(flat, [p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    # After it
+
+    def remove(self) -> None:
+        """Leave the model as it was; the heads that were added are kept in ``modules``."""
+        if self._give_up is not None:
+            self._give_up()
+        self._give_up = None
+        if self._model is not None and getattr(self._model, NAME, None) is self._added:
+            delattr(self._model, NAME)
+        self._model = None
+
+    def reset(self) -> None:
+        """Begin afresh: forget the heads that were made."""
+        self.remove()
+        self._added = self._loaded = None
+        self.modules = {}
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Modality -> the weights of its head, on the CPU; only of heads that were added."""
+        heads = {} if self._added is None else self._added.by_modality
+        return {
+            modality: {name: weight.detach().cpu() for name, weight in head.state_dict().items()}
+            for modality, head in heads.items()
+        }
+
+    def check_state(self, state: Mapping[str, Any], adds: bool) -> None:
+        """Refuse a checkpoint whose optimisers have heads that these have not, or the reverse.
+
+        Raises:
+            ValueError: With what to pass.
+        """
+        if bool(state) != adds:
+            was, now = ("with", "without") if state else ("without", "with")
+            raise ValueError(
+                f"the checkpoint's {self._name} was saved {was} unimodal heads of its own, which "
+                f"its optimiser states are of, but this one trains {now}. Pass the same "
+                "`unimodal_heads`, or start without ckpt_path from the checkpoint's weights."
+            )
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on from saved weights, now or as soon as the heads are made."""
+        self._loaded = state
+        self._load()
+
+    # Inside
+
+    def _load(self) -> None:
+        if self._added is None or not self._loaded:
+            return
+        for modality, head in self._added.by_modality.items():
+            head.load_state_dict(self._loaded[modality])
+        self._loaded = None
+
+    def _given_logits(self, modality: str, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"`unimodal_heads[{modality!r}]` must return the logits as one tensor, but returns "
+                f"{type(output).__name__}"
+            )
+        return output
+
+    def _refuse_sharded(self, modules: Iterable[nn.Module]) -> None:
+        if any(is_sharded(p) for module in modules for p in module.parameters()):
+            raise ValueError(
+                f"{self._name} has unimodal heads that are trained beside parameters sharded by "
+                "FSDP2, which would not average them. Pass unimodal_heads='shared', or use "
+                "strategy='ddp'."
+            )
