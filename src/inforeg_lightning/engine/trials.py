@@ -7,6 +7,7 @@ A front (:mod:`inforeg_lightning.callbacks`) says how its model is copied, run a
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from copy import copy as shallow_copy
 from typing import Any
 
 import torch
@@ -146,7 +147,7 @@ class Trials:
             sums = copy.run(self._copies.train_step, batch, index)
             # Over no sample the sum is 0, and so is the loss.
             losses = [total / count.clamp(min=1.0) for total, count in sums.values()]
-            if losses:
+            if any(loss.requires_grad for loss in losses):
                 (torch.stack(losses).sum() / self._copies.accumulates).backward()  # type: ignore[no-untyped-call]
             waiting += 1
             if waiting == self._copies.accumulates:
@@ -217,7 +218,7 @@ class _Copy:
         self._copies, self._ignore_index, self._terms = copies, ignore_index, terms
         encoders, head = found.look(self.model)
         assert head is not None
-        self._heads = heads.of_copy(copies.model, self.model)
+        self._heads = _of_copy(heads, copies.model, self.model)
         self._probe = UnimodalProbe(encoders, head, self._see)
         self._probe.context = copies.context
         self._target: Tensor | None = None
@@ -249,3 +250,11 @@ class _Copy:
 
     def _see_again(self, call: HeadCall) -> None:
         self._see(call, call.only((*call.modalities, None)))
+
+
+def _of_copy(heads: UnimodalHeads, model: nn.Module, copied: nn.Module) -> UnimodalHeads:
+    """The unimodal heads of a copy of the model that these are part of."""
+    paths = {module: path for path, module in model.named_modules()}
+    made = shallow_copy(heads)
+    made.modules = {m: copied.get_submodule(paths[head]) for m, head in heads.modules.items()}
+    return made

@@ -1,7 +1,6 @@
 """Unimodal heads: what makes logits of the features of one modality alone, for unimodal losses."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
 from typing import Any
 
 import torch
@@ -218,18 +217,6 @@ class UnimodalHeads:
             else:
                 found[modality] = self._given_logits(modality, call(whole))
         return found
-
-    def of_copy(self, model: nn.Module, copied: nn.Module) -> "UnimodalHeads":
-        """Those of a copy of the model, which have to be part of it.
-
-        Args:
-            model: That these are part of.
-            copied: Its copy.
-        """
-        paths = {module: path for path, module in model.named_modules()}
-        copies = copy(self)
-        copies.modules = {m: copied.get_submodule(paths[head]) for m, head in self.modules.items()}
-        return copies
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of all heads; none if shared."""

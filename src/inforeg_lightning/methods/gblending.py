@@ -25,9 +25,9 @@ from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import check_count, check_number, shown
 from inforeg_lightning.engine.context import Forward, Heads
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.samples import count_samples, mean_cross_entropy
 from inforeg_lightning.engine.trials import Sums, Trials
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument
+from inforeg_lightning.methods._sums import FUSED, means, sum_of_joint, sums_of
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
     check_heads,
@@ -35,7 +35,6 @@ from inforeg_lightning.methods._unimodal_losses import (
     unimodal_losses,
 )
 
-_FUSED = "fused"
 _MEASURES = ("online", "offline", "running")
 _RUNNING_FLOOR = 0.1
 
@@ -71,6 +70,7 @@ class GBlending(Method):
 
     epochs: SuperEpochs
     """Of each modality and of all together; its losses are NaN where no sample has the modality."""
+    _modalities: tuple[str, ...]
     _names: tuple[str, ...]
     _applied: list[float]
     _train: Tensor | None
@@ -131,12 +131,12 @@ class GBlending(Method):
 
     def make_window(self, modalities: tuple[str, ...]) -> Window:
         """The window; how many losses there are is known by now."""
-        if _FUSED in modalities:
+        if FUSED in modalities:
             raise ValueError(
-                f"`encoders` has a modality called {_FUSED!r}, which in `history` is what all give "
+                f"`encoders` has a modality called {FUSED!r}, which in `history` is what all give "
                 "together. Choose another name."
             )
-        self._names = (*modalities, _FUSED)
+        self._modalities, self._names = modalities, (*modalities, FUSED)
         if self.floor * len(self._names) > 1:
             raise ValueError(
                 f"`floor` must be at most 1 / {len(self._names)}, the number of losses, but is "
@@ -194,14 +194,15 @@ class GBlending(Method):
         """Weight the joint loss, and add those of the modalities in their window."""
         output, in_window = forward.output, self.context.in_window
         unimodal = self.context.heads.logits(forward)
-        row = self._row({m: z.detach() for m, z in unimodal.items()}, forward)
+        with torch.no_grad():
+            row = self._row(unimodal, forward)
         self._sums = row if self._sums is None else self._sums + row
         if not any(in_window.values()):
             return output
         weights = dict(zip(self._names, self._applied, strict=True))
         already = 1.0 if self.unimodal_losses_included else 0.0
         dtype = at_least_float32(output).dtype
-        weight = torch.full((), weights[_FUSED], dtype=dtype, device=output.device)
+        weight = torch.full((), weights[FUSED], dtype=dtype, device=output.device)
         weighted = redirect(output, [output], [weight])
         losses = unimodal_losses(forward, unimodal, in_window)
         if not losses:
@@ -217,6 +218,8 @@ class GBlending(Method):
             mine = none if self._sums is None else self._sums
             sums, samples = self.context.processes.sum(mine.to(sum_dtype(mine.device))).chunk(2)
             losses = sums / samples  # NaN without a sample
+            if self.context.heads.kind == "shared":  # of the same logits, and known to the bit
+                losses = torch.cat([-step.scores.to(losses.dtype), losses[-1:]])
             counts = step.finite & torch.isfinite(losses[-1]) & (samples > 0)
             row = torch.cat([torch.where(counts, losses, 0.0), counts.to(losses.dtype)])
             self._train = row if self._train is None else self._train.to(row) + row
@@ -226,7 +229,7 @@ class GBlending(Method):
         """Take the losses of an epoch that has ended, and the weights of a super-epoch that has."""
         if self._train is None:
             return
-        losses = _means(self._train)
+        losses = means(self._train)
         self._train = None
         self.epochs.trained(None if all(map(math.isnan, losses)) else losses)
 
@@ -259,7 +262,7 @@ class GBlending(Method):
                     f"no sample of a validation has {modality}, whose loss is then not known: the "
                     "weights of all losses stay as they are until one has.",
                 )
-        self.epochs.validated(_means(total))
+        self.epochs.validated(means(total))
 
     def describe_period(self, entry: Entry) -> None:
         """Add the weight that applied last, what it was made of, and the losses known by now."""
@@ -278,40 +281,14 @@ class GBlending(Method):
 
     def _row(self, unimodal: Mapping[str, Tensor], forward: Forward) -> Tensor:
         """Of each loss its sum, then of each how many samples count, shape ``(2 K,)``."""
-        logits = {**unimodal, _FUSED: forward.output.detach()}
-        found = {m: torch.stack(_loss_and_count(forward, m, z)) for m, z in logits.items()}
-        nothing = torch.zeros_like(found[_FUSED])
-        return torch.stack([found.get(m, nothing) for m in self._names]).T.flatten()
+        sums = {**sums_of(self._modalities, unimodal, forward), **sum_of_joint(forward)}
+        return torch.stack([torch.stack(pair) for pair in sums.values()]).detach().T.flatten()
 
     def _unimodal_sums(self, heads: Heads, forward: Forward) -> Sums:
-        """Of each modality that a batch has: its loss, summed, and how many samples count."""
-        logits = heads.logits(forward)
-        found = {m: _loss_and_count(forward, m, z) for m, z in logits.items()}
-        some = next(iter(found.values()))[0]
-        none = (torch.zeros_like(some), torch.zeros_like(some))
-        return {m: found.get(m, none) for m in self.context.modalities}
+        return sums_of(self._modalities, heads.logits(forward), forward)
 
     def _joint_sums(self, heads: Heads, forward: Forward) -> Sums:
-        """Of all together."""
-        return {_FUSED: _loss_and_count(forward, _FUSED, forward.output)}
+        return sum_of_joint(forward)
 
     def _all_sums(self, heads: Heads, forward: Forward) -> Sums:
-        """Of each modality, and of all together."""
-        return {**self._unimodal_sums(heads, forward), **self._joint_sums(heads, forward)}
-
-
-def _loss_and_count(forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy summed over the samples that have a class and the modality; how many do."""
-    target, ignored, present = forward.target, forward.ignore_index, forward.present.get(modality)
-    loss = mean_cross_entropy(modality, logits, target, ignored, present, reduction="sum")
-    return loss, count_samples(target, logits, ignored, present).to(loss.dtype)
-
-
-def _means(sums_and_counts: Tensor) -> list[float]:
-    """Read on the host: the sums by their counts, NaN where there are none."""
-    numbers = sums_and_counts.tolist()
-    half = len(numbers) // 2
-    return [
-        total / count if count else math.nan
-        for total, count in zip(numbers[:half], numbers[half:], strict=True)
-    ]
+        return {**self._unimodal_sums(heads, forward), **sum_of_joint(forward)}
