@@ -81,7 +81,9 @@ class Engine:
             method.sums,
             name,
         )
-        self.heads = UnimodalHeads(method.unimodal_heads or "shared", self.modalities, name)
+        # Whoever only measures has no unimodal losses to train heads of its own by.
+        heads = None if self.only_measures else method.unimodal_heads
+        self.heads = UnimodalHeads(heads or "shared", self.modalities, name)
         self.processes = Processes()
         self.validation = Validation(method, self.tracker, ignore_index)
         self.refuses_early_backward = False
