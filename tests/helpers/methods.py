@@ -18,6 +18,7 @@ from inforeg_lightning.callbacks import (
     OGMCallback,
     OGMGECallback,
     PMRCallback,
+    UnimodalLossesCallback,
 )
 
 
@@ -107,6 +108,7 @@ METHODS = [
         by_validation=True,
     ),
     Method(MMParetoCallback, acts_before_the_loss=True),
+    Method(UnimodalLossesCallback, acts_before_the_loss=True),
 ]
 
 

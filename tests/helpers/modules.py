@@ -117,6 +117,15 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def heads_of(callback: MethodCallback) -> dict[str, Tensor]:
+    """The weights of the unimodal heads that a callback has lent its module."""
+    return {
+        f"{modality}.{name}": p.detach().clone()
+        for modality, head in callback.unimodal_heads.items()
+        for name, p in head.named_parameters()
+    }
+
+
 def assert_same_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
     """Equal to the bit."""
     assert ours.keys() == theirs.keys()

@@ -37,6 +37,7 @@ from inforeg_lightning.callbacks import (
     OGMCallback,
     OGMGECallback,
     PMRCallback,
+    UnimodalLossesCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -224,6 +225,7 @@ METHODS = {
     "mmpareto, included": Method(
         included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
     ),
+    "unimodal_losses": Method(UnimodalLossesCallback, ALWAYS, alone=frozenset({"momentum"})),
 }
 
 

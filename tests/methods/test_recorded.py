@@ -64,8 +64,14 @@ def test_the_record_has_every_case():
 def test_the_record_has_every_method():
     public = {name for name in callbacks.__all__ if name.endswith("Callback")}
     recorded = {
-        type(record.METHODS[method].construct(record.encoder_paths(), "head")).__name__
-        for method in record.METHODS
+        type(
+            of.construct(
+                record.encoder_paths(),
+                "head",
+                **{name: value for name, value in of.settings.items() if name == "unimodal_heads"},
+            )
+        ).__name__
+        for of in record.METHODS.values()
     }
     assert public - {"MethodCallback"} == recorded
 

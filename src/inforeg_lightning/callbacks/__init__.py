@@ -10,6 +10,7 @@ from inforeg_lightning.callbacks.mslr import MSLRCallback
 from inforeg_lightning.callbacks.ogm import OGMCallback
 from inforeg_lightning.callbacks.ogm_ge import OGMGECallback
 from inforeg_lightning.callbacks.pmr import PMRCallback
+from inforeg_lightning.callbacks.unimodal_losses import UnimodalLossesCallback
 from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "OGMCallback",
     "OGMGECallback",
     "PMRCallback",
+    "UnimodalLossesCallback",
     "report_unimodal",
 ]

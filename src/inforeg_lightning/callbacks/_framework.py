@@ -145,8 +145,13 @@ def planned(trainer: Trainer) -> tuple[float, float]:
 
 def makes_itself(module: LightningModule) -> bool:
     """Whether a module has hooks that run after ours, in which it may still make its encoders."""
-    hooks = (getattr(type(module), name) for name in ("on_fit_start", "on_train_start"))
-    return any(hook.__module__.split(".")[0] not in _FRAMEWORKS for hook in hooks)
+    return overrides(module, "on_fit_start") or overrides(module, "on_train_start")
+
+
+def overrides(module: LightningModule, hook: str) -> bool:
+    """Whether a module's class has a hook of its own."""
+    found = getattr(type(module), hook)
+    return found.__module__.split(".")[0] not in _FRAMEWORKS
 
 
 def forward_context(trainer: Trainer) -> Callable[[], Any]:

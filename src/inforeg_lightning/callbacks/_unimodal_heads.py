@@ -2,13 +2,19 @@
 
 ``setup`` of a callback is the last hook of ours before the strategy moves and wraps the module and
 has it configure its optimisers. What the module makes in its own ``setup`` or ``configure_model``,
-which come later, is waited for.
+which come later, is looked at again when these return.
 """
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-from inforeg_lightning.callbacks._framework import Callback, LightningModule, Trainer, is_a
+from inforeg_lightning.callbacks._framework import (
+    Callback,
+    LightningModule,
+    Trainer,
+    is_a,
+    overrides,
+)
 from inforeg_lightning.engine.checks import NotThere
 from inforeg_lightning.engine.engine import Engine
 
@@ -29,48 +35,42 @@ def add_unimodal_heads(callback: Callback, engine: Engine, trainer: Trainer) -> 
     _check_strategy(engine, trainer)
     _check_averaging(callback, engine, trainer)
     module = trainer.lightning_module
+
+    def add() -> None:
+        engine.make_heads(module)
+        engine.heads.add_to(module)
+
+    later = next((hook for hook in ("configure_model", "setup") if overrides(module, hook)), None)
+    if later is not None:
+        engine.heads.waits_for(_after(module, later, add))
     try:
-        _add(engine, module)
+        add()
     except NotThere:
-        _add_after("configure_model" if _configures(module) else "setup", engine, module)
+        if later is None:
+            raise
 
 
-def _add(engine: Engine, module: LightningModule) -> None:
-    engine.make_heads(module)
-    engine.heads.add_to(module)
+def _after(module: LightningModule, hook: str, act: Callable[[], None]) -> Callable[[], None]:
+    """Have a hook of the module act when it returns, once.
 
-
-def _add_after(hook: str, engine: Engine, module: LightningModule) -> None:
-    """Have a hook of the module add the heads when it returns, once."""
-    original = getattr(module, hook)
-    shadowed = hook in vars(module)
+    Returns:
+        Gives it up.
+    """
+    original, before = getattr(module, hook), vars(module).get(hook)
 
     def run(*args: Any, **kwargs: Any) -> None:
-        if shadowed:
-            setattr(module, hook, original)
-        else:
-            delattr(module, hook)
+        give_up()
         original(*args, **kwargs)
-        _add(engine, module)
+        act()
+
+    def give_up() -> None:
+        if vars(module).get(hook) is run:
+            delattr(module, hook)
+            if before is not None:
+                setattr(module, hook, before)
 
     setattr(module, hook, run)
-    engine.heads.waits_for(partial(_restore, module, hook, run, original if shadowed else None))
-
-
-def _restore(module: LightningModule, hook: str, run: Any, original: Any) -> None:
-    if vars(module).get(hook) is run:
-        delattr(module, hook)
-        if original is not None:
-            setattr(module, hook, original)
-
-
-def _configures(module: LightningModule) -> bool:
-    """Whether a module has a ``configure_model`` of its own, which then makes what is missing."""
-    hook = getattr(type(module), "configure_model", None)
-    return hook is not None and hook.__module__.split(".")[0] not in (
-        "lightning",
-        "pytorch_lightning",
-    )
+    return give_up
 
 
 def _check_strategy(engine: Engine, trainer: Trainer) -> None:
@@ -86,8 +86,7 @@ def _check_strategy(engine: Engine, trainer: Trainer) -> None:
 def _check_averaging(callback: Callback, engine: Engine, trainer: Trainer) -> None:
     """Refuse a copy of the module that is made before the heads are part of it."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    before = callbacks[: callbacks.index(callback)]
-    for other in before:
+    for other in callbacks[: callbacks.index(callback)]:
         if is_a(other, "WeightAveraging"):
             raise ValueError(
                 f"{type(other).__name__} stands before {engine.name} in `Trainer(callbacks=...)`, "

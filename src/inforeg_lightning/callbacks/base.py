@@ -168,7 +168,7 @@ class MethodCallback(Callback):
         check_optimizers(trainer.optimizers, scaler_of(trainer) is not None)
         self.method.check(pl_module, trainer.optimizers)
         if self.engine.adds_heads:
-            self.engine.heads.join(trainer.optimizers, self.engine.joint_head(pl_module))
+            self.engine.train_heads(pl_module, trainer.optimizers)
         self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

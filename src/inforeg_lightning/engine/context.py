@@ -96,6 +96,10 @@ class Heads(Protocol):
     kind: str
     """``"own"``, ``"shared"`` or ``"given"``."""
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of all heads; none if shared."""
+        ...
+
     def logits(self, forward: Forward, detach_head: bool = False) -> dict[str, Tensor]:
         """Unimodal logits with their graph: modality that the batch has -> its logits.
 

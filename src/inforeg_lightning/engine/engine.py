@@ -21,6 +21,7 @@ from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
 from inforeg_lightning.engine.finding import Finder
+from inforeg_lightning.engine.lent_parameters import join
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
@@ -85,7 +86,7 @@ class Engine:
         heads = None if self.only_measures else method.unimodal_heads
         self.heads = UnimodalHeads(heads or "shared", self.modalities, name)
         self.processes = Processes()
-        self.validation = Validation(method, self.tracker, ignore_index)
+        self.validation = Validation(method, self.tracker, ignore_index, self.heads)
         self.refuses_early_backward = False
         """Whether a backward pass before the scores is an error, for methods that edit the head."""
         self._context: Context | None = None
@@ -170,9 +171,14 @@ class Engine:
         if processes is not None:
             self.heads.load_state_dict(processes.broadcast(self.heads.state_dict()))
 
-    def joint_head(self, model: nn.Module) -> nn.Module | None:
-        """What stands at the head's path in a model."""
-        return self._found.look(model)[1]
+    def train_heads(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Have the optimisers train the unimodal heads that were made.
+
+        Raises:
+            ValueError: None holds them, or the joint head.
+        """
+        head = self._found.look(model)[1]
+        join(self.heads.added_parameters(), optimizers, head, self.name)
 
     def attach(self, processes: Processes, optimizers: Sequence[Optimizer], host: Any) -> None:
         """Take the modules that were found, on the device they train on.
@@ -321,6 +327,7 @@ class Engine:
         self._target, self._present, self._is_open = None, {}, False
         self._awaits_scores = False
         self._reported.clear()
+        self.heads.last = None
         self.method.end_batch()
         self.tracker.fold()
         sums = self.tracker.sums
@@ -404,7 +411,7 @@ class Engine:
         reported = [*self._reported]
         self._reported.clear()
         if self.probe is not None and self._target is not None:
-            known = self.method.unimodal_logits()
+            known, self.heads.last = self.method.unimodal_logits() or self.heads.last, None
             logits = self.probe.logits() if known is None else known
             if known is not None:
                 self.probe.start()  # as `logits` does: another forward pass may follow
@@ -416,6 +423,9 @@ class Engine:
         assert self._target is not None
         forward = Forward(call, output, self._target, self.ignore_index, self._present)
         edited = touch(self.method.forward(forward), self.heads.parameters())
+        if self.heads.modules and self.heads.last is None:
+            with torch.no_grad():  # the scores are of these heads also where no loss is
+                self.heads.logits(forward)
         if self.refuses_early_backward and edited.requires_grad:
             edited.register_hook(self._refuse_early_backward)  # type: ignore[no-untyped-call]
         return edited
@@ -432,6 +442,7 @@ class Engine:
         self._target, self._present, self._is_open = None, {}, False
         self._awaits_scores = False
         self._reported = []
+        self.heads.last = None
         self.method.forget(Lifetime.BATCH)
         self._forget_step()
 

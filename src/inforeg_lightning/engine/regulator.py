@@ -16,6 +16,7 @@ from inforeg_lightning.engine.checks import check_held, check_optimizers, shown
 from inforeg_lightning.engine.context import Scales
 from inforeg_lightning.engine.distributed import find_processes
 from inforeg_lightning.engine.engine import Engine
+from inforeg_lightning.engine.lent_parameters import average, leave
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.target import (
     Present,
@@ -303,7 +304,7 @@ class Regulator:
         self._take_in()
         self._is_open = False
         self.engine.close()
-        self.engine.heads.leave(self.optimizers)
+        leave(self.engine.heads.added_parameters(), self.optimizers)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -342,7 +343,7 @@ class Regulator:
                 "to modules inside the wrapped model, or train in bfloat16."
             )
         self.engine.make_heads(self.model, processes)
-        self.engine.heads.join(self.optimizers, self.engine.joint_head(self.model))
+        self.engine.train_heads(self.model, self.optimizers)
 
     def _attach(self) -> None:
         self._check_free()
@@ -386,7 +387,7 @@ class Regulator:
             check_optimizers([optimizer], has_scaler=True)
         if self._is_open:
             self._score()
-        self.engine.heads.average(self.engine.processes, optimizer)
+        average(self.engine.heads.added_parameters(), self.engine.processes, optimizer)
         self.engine.before_step(optimizer, self._steps)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

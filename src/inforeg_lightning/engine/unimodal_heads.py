@@ -5,12 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from inforeg_lightning.core._dtensor import is_sharded
 from inforeg_lightning.engine.checks import resolve, shown
 from inforeg_lightning.engine.context import Forward
-from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.own_heads import (
     NAME,
     HiddenHeads,
@@ -63,6 +61,8 @@ class UnimodalHeads:
     Attributes:
         kind: ``"own"``, ``"shared"`` or ``"given"``.
         modules: Modality -> its head, once found; empty if shared.
+        last: What :meth:`logits` has returned last, without graph; ``None`` if shared. The scores
+            of the step are of these logits then.
 
     Raises:
         ValueError: A mapping has other modalities.
@@ -71,12 +71,14 @@ class UnimodalHeads:
     def __init__(self, argument: HeadsArgument, modalities: Sequence[str], name: str) -> None:
         self.kind = argument if isinstance(argument, str) else "given"
         self.modules: dict[str, nn.Module] = {}
+        self.last: dict[str, Tensor] | None = None
         self._given = {} if isinstance(argument, str) else dict(argument)
         self._modalities = tuple(modalities)
         self._name = name
         self._added: HiddenHeads | None = None
         self._model: nn.Module | None = None
         self._loaded: Mapping[str, Mapping[str, Tensor]] | None = None
+        self._made_for: list[int] = []
         self._give_up: Callable[[], None] | None = None
         if self.kind == "given" and set(self._given) != set(modalities):
             raise ValueError(
@@ -95,7 +97,7 @@ class UnimodalHeads:
     def make(
         self, model: nn.Module, encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module
     ) -> None:
-        """Make the heads that the model has not got, unless they are made already.
+        """Make the heads that the model has not got, unless they are made for these very modules.
 
         Args:
             model: That is trained.
@@ -106,7 +108,9 @@ class UnimodalHeads:
             ValueError: It cannot be told how wide the features are, or parameters are sharded.
         """
         self._refuse_sharded([head, *(part for parts in encoders.values() for part in parts)])
-        if self._added is None:
+        made_for = [id(part) for parts in (*encoders.values(), [head]) for part in parts]
+        if self._added is None or made_for != self._made_for:
+            self._made_for = made_for
             made: Mapping[str, nn.Module]
             if self.kind == "own":
                 made = make_own(encoders, head)
@@ -128,12 +132,19 @@ class UnimodalHeads:
         """
         if not self._added:
             return
-        if getattr(model, NAME, self._added) is not self._added:
+        self.remove_from_model()
+        there = getattr(model, NAME, None)
+        if isinstance(there, HiddenHeads):
+            raise ValueError(
+                f"{self._name} would make unimodal heads, but another callback has made some for "
+                "this module. Pass unimodal_heads='shared' to one of the two."
+            )
+        if there is not None:
+            first = self._modalities[0]
             raise ValueError(
                 f"{type(model).__name__} has an attribute {NAME!r} already, and {self._name} "
                 f"would put its unimodal heads there. To train with the module's own, map to them: "
-                f"unimodal_heads={{{self._modalities[0]!r}: "
-                f"'{NAME}.{self._modalities[0]}', ...}}. Else rename it."
+                f"unimodal_heads={{{first!r}: '{NAME}.{first}', ...}}. Else rename it."
             )
         setattr(model, NAME, self._added)
         self._model = model
@@ -155,40 +166,6 @@ class UnimodalHeads:
                 self.modules[modality] = found
             else:
                 self.modules[modality] = given
-
-    def join(self, optimizers: Sequence[Optimizer], head: nn.Module | None) -> None:
-        """Have every head trained: one that no optimiser holds is trained as the joint head is.
-
-        It joins the parameter group of the joint head, which schedulers then need not know of.
-
-        Raises:
-            ValueError: No optimiser holds the joint head either.
-        """
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        held = {id(p) for group in groups for p in group["params"]}
-        left = [p for p in self.parameters() if p.requires_grad and id(p) not in held]
-        if not left:
-            return
-        of_head = {id(p) for p in ([] if head is None else head.parameters())}
-        for group in groups:
-            if any(id(p) in of_head for p in group["params"]):
-                group["params"].extend(left)
-                return
-        raise ValueError(
-            f"no optimiser holds the unimodal heads of {self._name}, nor the joint head, whose "
-            f"parameter group they would join. In Lightning give `self.{NAME}.parameters()` to one "
-            "in configure_optimizers (`self.parameters()` has them); or pass "
-            "unimodal_heads='shared'."
-        )
-
-    def leave(self, optimizers: Sequence[Optimizer]) -> None:
-        """Take the heads that were added out of optimisers that go on without them."""
-        mine = {id(p) for p in ([] if self._added is None else self._added.parameters())}
-        for optimizer in optimizers if mine else ():
-            for group in optimizer.param_groups:
-                group["params"][:] = [p for p in group["params"] if id(p) not in mine]
-            for parameter in [p for p in optimizer.state if id(p) in mine]:
-                del optimizer.state[parameter]
 
     # In training
 
@@ -216,36 +193,22 @@ class UnimodalHeads:
                 found[modality] = own_logits(modality, head, call, whole, forward.output)
             else:
                 found[modality] = self._given_logits(modality, call(whole))
+        self.last = {modality: logits.detach() for modality, logits in found.items()}
         return found
 
     def parameters(self) -> list[nn.Parameter]:
         """Those of all heads; none if shared."""
         return list({id(p): p for m in self.modules.values() for p in m.parameters()}.values())
 
+    def added_parameters(self) -> list[nn.Parameter]:
+        """Those of the heads that the model has not got by itself, as far as they are trained."""
+        added = () if self._added is None else self._added.parameters()
+        return [parameter for parameter in added if parameter.requires_grad]
+
     def to(self, device: torch.device) -> None:
         """Move the heads that were added to a device."""
         if self._added is not None:
             self._added.to(device)
-
-    def average(self, processes: Processes, optimizer: Optimizer) -> None:
-        """Average the gradients of the heads that were added, where no wrapper of the model does.
-
-        All processes have to call it.
-
-        Args:
-            processes: That train together.
-            optimizer: That is about to step.
-        """
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        added = () if self._added is None else self._added.parameters()
-        parameters = [p for p in added if p.requires_grad and id(p) in held]
-        if processes.size == 1 or not parameters:
-            return
-        mine = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = processes.mean(torch.cat([gradient.flatten() for gradient in mine]))
-        parts = torch.split(flat, [p.numel() for p in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
 
     # After it
 
@@ -254,7 +217,11 @@ class UnimodalHeads:
         if self._give_up is not None:
             self._give_up()
         self._give_up = None
-        if self._model is not None and getattr(self._model, NAME, None) is self._added:
+        self.remove_from_model()
+
+    def remove_from_model(self) -> None:
+        """Take the heads out of the model they were added to."""
+        if self._model is not None and hasattr(self._model, NAME):
             delattr(self._model, NAME)
         self._model = None
 

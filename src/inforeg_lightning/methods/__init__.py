@@ -11,6 +11,7 @@ from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
 from inforeg_lightning.methods.pmr import PMR
+from inforeg_lightning.methods.unimodal_losses import UnimodalLosses
 
 __all__ = [
     "AGM",
@@ -24,4 +25,5 @@ __all__ = [
     "MMPareto",
     "Method",
     "OfficialInfoReg",
+    "UnimodalLosses",
 ]

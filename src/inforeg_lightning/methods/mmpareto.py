@@ -16,6 +16,7 @@ from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.probe.graph import nodes_of
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument
+from inforeg_lightning.methods._included_losses import Included
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
     check_heads,
@@ -52,6 +53,9 @@ class MMPareto(Method):
     _found: dict[str, Tensor]
     """Modality -> cosine and weight, also of a step that several optimisers make."""
     _checked: set[str]
+    _included: Included | None
+    _has_looked: bool
+    """Whether the model's loss has been seen to have the unimodal losses."""
 
     def __init__(
         self,
@@ -70,6 +74,8 @@ class MMPareto(Method):
         self.add_state("_gradients", dict, Lifetime.STEP)
         self.add_state("_found", dict, Lifetime.STEP)
         self.add_state("_checked", set, Lifetime.FIT)
+        self.add_state("_included", None, Lifetime.BATCH)
+        self.add_state("_has_looked", bool, Lifetime.FIT)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -97,10 +103,18 @@ class MMPareto(Method):
             return forward.output
         unimodal = self.context.heads.logits(forward)
         self._losses = unimodal_losses(forward, unimodal, self.context.in_window)
+        if self.unimodal_losses_included and not self._has_looked:
+            self._included = Included.of(self.context, forward, unimodal, forward.output)
         if self.unimodal_losses_included or not self._losses:
             return forward.output
         total = torch.stack([*self._losses.values()]).sum()
         return attach_loss(forward.output, total, self.context.scales.loss)
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Check, once, that it has the unimodal losses if the user says so."""
+        if self._included is not None:
+            self._has_looked = self._included.check(loss, self.context)
+            self._included = None
 
     def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
         """Go backward through each encoder from its unimodal loss alone."""
