@@ -27,6 +27,7 @@ from inforeg_lightning.engine.context import Forward, Heads
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.trials import Sums, Trials
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument
+from inforeg_lightning.methods._included_losses import Included
 from inforeg_lightning.methods._sums import FUSED, means, sum_of_joint, sums_of
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
@@ -78,6 +79,8 @@ class GBlending(Method):
     """Of the step, shape ``(2 K,)``: losses, then how many samples count."""
     _counted: bool
     _validation: Tensor | None
+    _included: Included | None
+    _has_looked: bool
     _measured_at: int | None
     _estimate: dict[str, list[float]]
 
@@ -108,6 +111,8 @@ class GBlending(Method):
         self.add_state("_sums", None, Lifetime.STEP)
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_validation", None, Lifetime.FIT)
+        self.add_state("_included", None, Lifetime.BATCH)
+        self.add_state("_has_looked", bool, Lifetime.FIT)
         self.add_state("_measured_at", None, Lifetime.FIT, saved="always")
         self.add_state("_estimate", dict, Lifetime.FIT, saved="always")
 
@@ -205,10 +210,18 @@ class GBlending(Method):
         weight = torch.full((), weights[FUSED], dtype=dtype, device=output.device)
         weighted = redirect(output, [output], [weight])
         losses = unimodal_losses(forward, unimodal, in_window)
-        if not losses:
-            return weighted
-        added = torch.stack([(weights[m] - already) * loss for m, loss in losses.items()]).sum()
-        return attach_loss(weighted, added, self.context.scales.loss)
+        if losses:
+            added = torch.stack([(weights[m] - already) * loss for m, loss in losses.items()]).sum()
+            weighted = attach_loss(weighted, added, self.context.scales.loss)
+        if self.unimodal_losses_included and not self._has_looked:
+            self._included = Included.of(self.context, forward, unimodal, weighted)
+        return weighted
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Check, once, that it has the unimodal losses if the user says so."""
+        if self._included is not None:
+            self._has_looked = self._included.check(loss, self.context)
+            self._included = None
 
     def edit(self, step: Step) -> Done:
         """Add the losses of a step to those of the epoch; edit nothing."""
