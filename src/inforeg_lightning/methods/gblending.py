@@ -158,23 +158,22 @@ class GBlending(Method):
 
     def is_due(self, epoch: int) -> bool:
         """Whether losses are to be measured before an epoch: a super-epoch begins with it."""
-        if not self.needs_trials or self.measure_by == "offline":
-            return self.needs_trials and self._measured_at is None
-        return self._measured_at is None or epoch >= self._measured_at + self.super_epoch
+        if self._measured_at is None or not self.needs_trials:
+            return self.needs_trials
+        return self.measure_by == "online" and epoch >= self._measured_at + self.super_epoch
 
     def measure(self, trials: Trials, epoch: int) -> None:
         """Estimate the weights from trials (Wang et al. 2020, Algorithm 1).
 
         Unimodal losses are trained in one copy: they have no parameters in common.
         """
-        epochs = self.measure_epochs or self.super_epoch
-        if self.measure_epochs is None and self.measure_by == "offline":
-            if trials.planned_epochs is None:
-                raise ValueError(
-                    "measure='offline' trains copies as long as the whole training, which has no "
-                    "max_epochs. Give the Trainer one, or pass `measure_epochs`."
-                )
-            epochs = trials.planned_epochs
+        usual = self.super_epoch if self.measure_by == "online" else trials.planned_epochs
+        epochs = self.measure_epochs or usual
+        if epochs is None:
+            raise ValueError(
+                "measure='offline' trains copies as long as the whole training, which has no "
+                "max_epochs. Give the Trainer one, or pass `measure_epochs`."
+            )
         before = trials.measure(self._all_sums)
         after = trials.train(self._unimodal_sums, epochs) | trials.train(self._joint_sums, epochs)
         then, now = (
@@ -227,9 +226,8 @@ class GBlending(Method):
         """Add the losses of a step to those of the epoch; edit nothing."""
         if not self._counted:  # else another optimiser of the same step was first
             self._counted = True
-            none = step.scores.new_zeros(2 * len(self._names))
-            mine = none if self._sums is None else self._sums
-            sums, samples = self.context.processes.sum(mine.to(sum_dtype(mine.device))).chunk(2)
+            mine = self._none() if self._sums is None else self._sums
+            sums, samples = self.context.processes.sum(mine).chunk(2)
             losses = sums / samples  # NaN without a sample
             if self.context.heads.kind == "shared":  # of the same logits, and known to the bit
                 losses = torch.cat([-step.scores.to(losses.dtype), losses[-1:]])
@@ -253,14 +251,11 @@ class GBlending(Method):
     def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
         """Add up the losses of a batch."""
         row = self._row(self.context.heads.logits(forward), forward)
-        row = row.to(sum_dtype(row.device))
         self._validation = row if self._validation is None else self._validation + row
 
     def end_validation(self) -> None:
         """Keep the losses of the validation, over all processes."""
-        device = self.context.device
-        zeros = torch.zeros(2 * len(self._names), dtype=sum_dtype(device), device=device)
-        mine = zeros if self._validation is None else self._validation
+        mine = self._none() if self._validation is None else self._validation
         total = self.context.processes.sum(mine)
         self._validation = None
         if total[-1] == 0:
@@ -295,7 +290,13 @@ class GBlending(Method):
     def _row(self, unimodal: Mapping[str, Tensor], forward: Forward) -> Tensor:
         """Of each loss its sum, then of each how many samples count, shape ``(2 K,)``."""
         sums = {**sums_of(self._modalities, unimodal, forward), **sum_of_joint(forward)}
-        return torch.stack([torch.stack(pair) for pair in sums.values()]).detach().T.flatten()
+        row = torch.stack([torch.stack(pair) for pair in sums.values()]).detach().T.flatten()
+        return row.to(sum_dtype(row.device))
+
+    def _none(self) -> Tensor:
+        """A row without samples."""
+        device = self.context.device
+        return torch.zeros(2 * len(self._names), dtype=sum_dtype(device), device=device)
 
     def _unimodal_sums(self, heads: Heads, forward: Forward) -> Sums:
         return sums_of(self._modalities, heads.logits(forward), forward)
