@@ -123,8 +123,13 @@ METHODS = [
     Method(PDMPCallback, {"gamma_p": 1.5, "gamma_r": 0.5}, by_modality=("performance",)),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(DGLCallback, acts_before_the_loss=True),
-    Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MLBCallback, acts_before_the_loss=True),
+    Method(
+        GBlendingCallback,
+        {"super_epoch": 1, "measure": "running"},
+        acts_before_the_loss=True,
+        by_validation=True,
+    ),
     Method(MMParetoCallback, acts_before_the_loss=True),
     Method(ModalityDropoutCallback, draws=True, acts_before_the_loss=True, reaches_others=True),
     Method(

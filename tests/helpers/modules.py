@@ -1,6 +1,7 @@
 """Small multimodal LightningModules that know nothing of the callback."""
 
 from collections.abc import Iterable, Mapping
+from types import MethodType
 
 import lightning.pytorch as L
 import torch
@@ -94,10 +95,11 @@ def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
         for callback in callbacks
     ):
 
-        def validation_step(batch: Mapping[str, Tensor], batch_idx: int) -> None:
-            module(batch)
+        def validation_step(self: Late, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+            self(batch)
 
-        module.validation_step = validation_step  # type: ignore[method-assign]
+        # Of the instance, which a copy of it takes over as its own.
+        module.validation_step = MethodType(validation_step, module)  # type: ignore[method-assign]
         batches = module.batches[:1]
         # Else a loader's iterator draws a seed from torch's generator.
         own = torch.Generator()

@@ -187,6 +187,7 @@ def mslr(encoders: Mapping[str, str], head: str | None, **settings: Any) -> L.Ca
 
 
 ALWAYS = {"window": "always"}
+RUNNING = ALWAYS | {"measure": "running", "floor": 0.0, "unimodal_heads": "shared"}
 _two_losses = frozenset(NO_HEAD | {"unimodal losses included"})
 _starred = frozenset({"unimodal losses included"})
 METHODS = {
@@ -223,12 +224,12 @@ METHODS = {
     "agm": Method(AGMCallback, ALWAYS, frozenset(NO_HEAD)),
     "pmr": Method(PMRCallback, ALWAYS | {"mu": 0.5, "entropy_periods": 4}, frozenset(NO_HEAD)),
     "dgl": Method(DGLCallback, ALWAYS, alone=frozenset({"momentum"})),
-    "gblending": Method(GBlendingCallback, ALWAYS | {"super_epoch": 1}, _two_losses),
+    "gblending": Method(GBlendingCallback, RUNNING | {"super_epoch": 1}, _two_losses),
     "gblending, super-epochs": Method(
-        GBlendingCallback, ALWAYS | {"super_epoch": 2}, alone=frozenset({"momentum"})
+        GBlendingCallback, RUNNING | {"super_epoch": 2}, alone=frozenset({"momentum"})
     ),
     "gblending, included": Method(
-        included(GBlendingCallback), ALWAYS | {"super_epoch": 1}, alone=_starred
+        included(GBlendingCallback), RUNNING | {"super_epoch": 1}, alone=_starred
     ),
     "modality dropout": Method(ModalityDropoutCallback, ALWAYS, alone=frozenset({"momentum"})),
     "opm": Method(OPMCallback, ALWAYS, alone=frozenset({"momentum"})),

@@ -13,8 +13,8 @@ from helpers.trainers import quiet_trainer
 from inforeg_lightning.callbacks import DGLCallback, GBlendingCallback, MMParetoCallback
 
 MADE = {
-    "GBlending": (GBlendingCallback, {"super_epoch": 1}),
     "DGL": (DGLCallback, {}),
+    "GBlending": (GBlendingCallback, {"super_epoch": 1, "measure": "running"}),
     "MMPareto": (MMParetoCallback, {}),
 }
 each = pytest.mark.parametrize("method", MADE)

@@ -10,7 +10,7 @@ from torch import nn
 from helpers.modules import CLASSES, Late, encoder_paths
 from helpers.regulated import fit
 from helpers.unimodal_losses import WithUnimodalLosses
-from inforeg_lightning.callbacks import MMParetoCallback
+from inforeg_lightning.callbacks import GBlendingCallback, MMParetoCallback
 
 OWN = {"audio": "alone.audio", "video": "alone.video"}
 SAID = "unimodal_losses_included=True says that the module's loss has"
@@ -92,3 +92,28 @@ def test_class_weights_and_label_smoothing_are_said_not_refused(how):
 def test_own_heads_are_in_no_loss_of_the_module():
     with pytest.raises(ValueError, match="cannot be of the heads that unimodal_heads='own' makes"):
         train(Late(), "own")
+
+
+def blend(module, heads):
+    callback = GBlendingCallback(
+        encoder_paths(),
+        "head",
+        super_epoch=1,
+        unimodal_heads=heads,
+        unimodal_losses_included=True,
+    )
+    return fit(module, callback, max_epochs=2)
+
+
+def test_gblending_looks_as_well():
+    with pytest.raises(ValueError, match=f"{SAID}.*has no such loss.*GBlendingCallback"):
+        blend(OwnHeads(), "shared")
+
+
+@pytest.mark.parametrize(
+    ("module", "heads"), [(WithUnimodalLosses, "shared"), (OwnHeads, OWN)], ids=["shared", "given"]
+)
+def test_gblending_lets_through_what_is_as_it_is_said(module, heads):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        blend(module(), heads)

@@ -22,8 +22,8 @@ MADE = {
         AlternatingGreedyCallback,
         {"tolerance": 0.0, "steps": 1, "window": "always"},
     ),
-    "GBlending": (GBlendingCallback, {"super_epoch": 1}),
     "DGL": (DGLCallback, {}),
+    "GBlending": (GBlendingCallback, {"super_epoch": 1, "measure": "running"}),
     "MMPareto": (MMParetoCallback, {}),
 }
 every_one = pytest.mark.parametrize("method", MADE)

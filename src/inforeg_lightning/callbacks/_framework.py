@@ -38,6 +38,7 @@ def _frameworks() -> list[Any]:
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
     from lightning.pytorch.utilities import rank_zero_info
+    from lightning.pytorch.utilities.seed import isolate_rng
 else:
     _found = _frameworks()
     # Where the user's program has imported both, a callback is one of either, which each one's
@@ -48,8 +49,9 @@ else:
         Callback = type("Callback", _bases, {"__module__": _bases[0].__module__})
     LightningModule, Trainer = _found[0].LightningModule, _found[0].Trainer
     rank_zero_info = _found[0].utilities.rank_zero_info
+    isolate_rng = _found[0].utilities.seed.isolate_rng
 
-__all__ = ["Callback", "LightningModule", "Trainer", "rank_zero_info"]
+__all__ = ["Callback", "LightningModule", "Trainer", "isolate_rng", "rank_zero_info"]
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inforeg_lightning.callbacks._copies import TrainerCopies
 from inforeg_lightning.callbacks._framework import (
     Callback,
     LightningModule,
@@ -175,6 +176,8 @@ class MethodCallback(Callback):
         self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
         if self.engine.modules:
             self._attach(trainer)
+        if self.method.needs_trials:
+            TrainerCopies.check(trainer, pl_module)
         tracker = self.engine.tracker
         self._announced = False
         if trainer.global_step > 0 and not tracker.history and tracker.sums is None:
@@ -191,6 +194,10 @@ class MethodCallback(Callback):
             self._log_directly(trainer, self.engine.end_period(trainer.global_step))
         self._look_again(trainer, pl_module)
         self._epoch_begins = True
+        epoch = trainer.current_epoch
+        if self.engine.is_attached and not self.engine.only_measures and self.method.is_due(epoch):
+            copies = TrainerCopies(trainer, pl_module, self.target, self.present, self.modalities)
+            self.engine.measure(copies, epoch)
 
     # A batch
 

@@ -17,6 +17,7 @@ from inforeg_lightning.core.pdmp import pdmp_coefficients
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
+    pmr_binary_coefficients,
     pmr_coefficients,
     prototype_log_probabilities,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "pareto_gradients",
     "pareto_weight",
     "pdmp_coefficients",
+    "pmr_binary_coefficients",
     "pmr_coefficients",
     "probability",
     "prototype_log_probabilities",

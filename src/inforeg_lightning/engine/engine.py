@@ -28,6 +28,7 @@ from inforeg_lightning.engine.probe.probe import UnimodalProbe
 from inforeg_lightning.engine.probe.target import check_present
 from inforeg_lightning.engine.reporting import check_report, ignore, listen, no_logits
 from inforeg_lightning.engine.scoring import SCORES, StepScores
+from inforeg_lightning.engine.trials import Copies, Trials
 from inforeg_lightning.engine.unimodal_heads import UnimodalHeads
 from inforeg_lightning.engine.validation import Validation
 
@@ -230,6 +231,12 @@ class Engine:
         self.tracker.detach()
         self.method.detach()
         self._context = None
+
+    def measure(self, copies: Copies, epoch: int) -> None:
+        """Let the method measure on copies of the model before an epoch."""
+        with copies.isolated(epoch):
+            trials = Trials(copies, self._found, self.heads, self.ignore_index, self.processes)
+            self.method.measure(trials, epoch)
 
     # A batch
 

@@ -12,6 +12,7 @@ from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime, Stateful
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.context import Context, Forward, HeadInputs
+from inforeg_lightning.engine.trials import Trials
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 
 WindowArgument = str | tuple[int, int | None] | Window
@@ -63,6 +64,11 @@ class Method(Stateful):
         return {"window": self.window, "score": self.score}
 
     @property
+    def needs_trials(self) -> bool:
+        """Whether it measures on copies of the model, for which the loop has to provide."""
+        return False
+
+    @property
     def variant(self) -> str:
         """What a checkpoint must agree in, for its traces and scores to be comparable."""
         return self.name
@@ -85,6 +91,13 @@ class Method(Stateful):
     def detach(self) -> None:
         """Let go of the model."""
         self.__dict__.pop("context", None)
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether :meth:`measure` is to be called before an epoch, if ``needs_trials``."""
+        return False
+
+    def measure(self, trials: Trials, epoch: int) -> None:
+        """Measure on copies of the model before an epoch."""
 
     def begin_batch(self, begins_period: bool) -> None:
         """Prepare for a (micro-)batch, whose period is open."""

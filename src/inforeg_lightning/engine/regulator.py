@@ -103,6 +103,12 @@ class Regulator:
                 "`method` must be one of inforeg_lightning.methods, for example InfoReg(), but is "
                 f"{shown(method)}"
             )
+        if method.needs_trials:
+            raise ValueError(
+                f"`method` is {method!r}, which measures on copies of the model that are trained "
+                "apart, and a loop of your own tells it of no loaders. Pass measure='running', or "
+                "train with Lightning and the method's callback."
+            )
         layers = layers_of(model)
         self.model = layers[-1]
         self.optimizers = optimizers_of(optimizer)

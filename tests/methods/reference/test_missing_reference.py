@@ -113,7 +113,13 @@ def gblending_loop(module):
 @two_or_three
 def test_gblending(kind, modalities):
     theirs, train_losses, val_losses = gblending_loop(made(kind, modalities))
-    callback = construct(GBlendingCallback, modalities, super_epoch=EPOCHS)
+    callback = construct(
+        GBlendingCallback,
+        modalities,
+        super_epoch=EPOCHS,
+        measure="running",
+        unimodal_heads="shared",
+    )
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )
