@@ -48,7 +48,8 @@ class Study:
         overrides: Overrides of every run.
         points: Further overrides, each of which is a run of its own for each method and seed.
         plan: What is trained first, given methods and seeds, if it is not all of these.
-        further: What is trained after that, given what was asked for and has been found.
+        further: What is trained after that, given the seeds and what has been found; asked again
+            until it names no new run.
         tabulate: From the results to the summaries that are reported, if it is not one summary per
             experiment.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
