@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from inforeg_lightning.report import Run, Unreadable, load_run, load_runs, summarise, write_report
+from inforeg_lightning.report.folder import write_json
 from inforeg_lightning.report.schema import FolderError
 from running.building import build_data, build_trainer
 from running.checks import check, switch
@@ -201,6 +202,9 @@ def _report(asked: Asked, plan: dict[Job, Planned], out: Path, console: Console)
         page = write_report(
             summaries, unreadable, out, asked.command, above, asked.study.more_plots()
         )
+        if asked.study.keep is not None:
+            kept = asked.study.keep(asked.seeds, _results(plan))
+            write_json(out / "kept.json", {"command": asked.command, **kept})
     show_tables(summaries, above, console)
     for problem in unreadable:
         console.print(

@@ -51,13 +51,11 @@ def ensemble(members: Sequence[Run], fitted: bool) -> Run:
         )
         _add_members(parts[checkpoint], [run.result[checkpoint] for run in members], members)
     name, title = ("ensemble_fitted", "Ensemble, fitted") if fitted else ("ensemble", "Ensemble")
-    first = members[0].result
-    result = {
-        "experiment": first["experiment"],
+    kept = ("experiment", "seed", "versions", "machine")
+    result = {key: members[0].result[key] for key in kept if key in members[0].result} | {
         "method": name,
         "variant": "",
         "title": title,
-        "seed": first["seed"],
         "modalities": [modality for run in members for modality in run.modalities],
         "epochs": max(run.result["epochs"] for run in members),
         "config": _config(members),

@@ -1,4 +1,4 @@
-"""What a trained model is worth: metrics and predictions of a checkpoint, probes of its encoders."""
+"""What a trained model is worth: a checkpoint's metrics and predictions, and linear probes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -52,6 +52,8 @@ class Study:
             until it names no new run.
         tabulate: From the results to the summaries that are reported, if it is not one summary per
             experiment.
+        keep: From the results to what is written as ``kept.json`` beside the report, for a file in
+            ``experiments/results`` that documents are made from.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
             against which accuracy is drawn.
     """
@@ -64,6 +66,7 @@ class Study:
     plan: "Callable[[Sequence[str], Sequence[int]], Iterable[Job]] | None" = None
     further: Callable[[Sequence[int], Results], Iterable[Job]] | None = None
     tabulate: "Callable[[Sequence[int], Results], Sequence[Summary]] | None" = None
+    keep: Callable[[Sequence[int], Results], dict[str, Any]] | None = None
     plots: tuple[str, ...] = ()
 
     def jobs(self, methods: Sequence[str], seeds: Sequence[int]) -> list[Job]:

@@ -4,8 +4,12 @@ Other studies take these rows from here: :func:`alone`, :func:`pretrained` and :
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from running.study import Job, Results, Study
+
+if TYPE_CHECKING:
+    from inforeg_lightning.report import Run, Summary
 
 MODALITIES = ("audio", "image")
 
@@ -21,7 +25,7 @@ def pretrained(*overrides: str, frozen: bool) -> Job:
     return Job(("callbacks=none", "init.encoders=alone", *training, *overrides), 0)
 
 
-def ensembles(seeds: Sequence[int], results: Results, members: Sequence[Job]) -> "Iterator[object]":
+def ensembles(seeds: Sequence[int], results: Results, members: Sequence[Job]) -> "Iterator[Run]":
     """The plain and the fitted ensemble of some jobs, of each seed that has them all."""
     from running.ensembles import ensemble
 
@@ -46,7 +50,7 @@ def further(seeds: Sequence[int], results: Results) -> Iterable[Job]:
     return [pretrained(frozen=frozen).with_seed(s) for s in whole for frozen in (False, True)]
 
 
-def tabulate(seeds: Sequence[int], results: Results) -> list[object]:
+def tabulate(seeds: Sequence[int], results: Results) -> "list[Summary]":
     """All of them as one summary."""
     from inforeg_lightning.report import summarise
 

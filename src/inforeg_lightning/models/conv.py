@@ -62,10 +62,9 @@ class _FastMaxPool2d(nn.MaxPool2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool ``(B, C, H, W)``, and return the layout that the norm was measured with."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        pooled = super().forward(x.contiguous(memory_format=torch.channels_last))
+        """Pool ``(B, C, H, W)``; the output is contiguous, as the norm's sums want it."""
+        through = x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+        pooled: Tensor = super().forward(through)
         return pooled.contiguous()
 
 
