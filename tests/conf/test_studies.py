@@ -10,7 +10,17 @@ import pytest
 from inforeg_lightning.report import read_tables
 
 QUICK = ("experiment=synthetic", "trainer.max_epochs=1")
-STUDIES = ["K", "beta", "calibration", "comparison", "demo", "table2", "table3", "table4"]
+STUDIES = [
+    "K",
+    "baselines",
+    "beta",
+    "calibration",
+    "comparison",
+    "demo",
+    "table2",
+    "table3",
+    "table4",
+]
 
 
 @pytest.fixture
@@ -172,10 +182,13 @@ def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, 
     assert all(p.cfg.model.unimodal_losses == (study == "table3") for p in plan.values())
 
 
-def test_one_modality_alone_is_trained_without_the_other(start, tmp_path):
-    from studies.calibration import alone
-
-    start("train.py", *QUICK, *alone("image"), cwd=tmp_path)
+def test_the_baselines_end_in_one_table(program, tmp_path, capsys):
+    """In three stages: the modalities alone, what begins from them, and their ensembles."""
+    assert program("baselines", *QUICK, "--seeds", "0", "--workers", "1") == 0
+    said = capsys.readouterr().out
+    rows = ["Joint training", "Audio alone", "Image alone", "Ensemble", "Ensemble, fitted"]
+    rows += ["Unimodally pretrained encoders", "Unimodally pretrained encoders, frozen"]
+    assert all(said.count(f"| {row} |") == 2 for row in rows)  # of both checkpoints
     (file,) = (tmp_path / "runs" / "synthetic" / "image_alone").rglob("result.json")
     result = json.loads(file.read_text())
     assert (result["modalities"], result["title"]) == (["image"], "Image alone")
