@@ -1,40 +1,13 @@
-"""What needs no method: each modality alone, their ensembles, and joint training from them.
-
-Other studies take these rows from here: :func:`alone`, :func:`pretrained` and :func:`ensembles`.
-"""
+"""What needs no method: each modality alone, their ensembles, and joint training from them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from running.baseline_rows import MODALITIES, alone, ensembles, pretrained
 from running.study import Job, Results, Study
 
 if TYPE_CHECKING:
-    from inforeg_lightning.report import Run, Summary
-
-MODALITIES = ("audio", "image")
-
-
-def alone(modality: str, *overrides: str) -> Job:
-    """One modality alone, with the seed 0."""
-    return Job((f"only={modality}", *overrides), 0)
-
-
-def pretrained(*overrides: str, frozen: bool) -> Job:
-    """Joint training from the encoders of :func:`alone`, with the seed 0."""
-    training = ("init.frozen=true",) if frozen else ()
-    return Job(("callbacks=none", "init.encoders=alone", *training, *overrides), 0)
-
-
-def ensembles(seeds: Sequence[int], results: Results, members: Sequence[Job]) -> "Iterator[Run]":
-    """The plain and the fitted ensemble of some jobs, of each seed that has them all."""
-    from running.ensembles import ensemble
-
-    for fitted in (False, True):
-        for seed in seeds:
-            runs = [results.get(job.with_seed(seed)) for job in members]
-            found = [run for run in runs if run is not None]
-            if len(found) == len(runs):
-                yield ensemble(found, fitted)
+    from inforeg_lightning.report import Summary
 
 
 def plan(methods: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:

@@ -5,8 +5,8 @@ The difficulty of AV-Digits was fixed by these numbers alone; regulation plays n
 
 from collections.abc import Iterable, Sequence
 
+from running.baseline_rows import MODALITIES, alone
 from running.study import Job, Study
-from studies.baselines import MODALITIES, alone
 
 
 def plan(methods: Sequence[str], seeds: Sequence[int]) -> Iterable[Job]:

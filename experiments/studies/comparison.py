@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from running.baseline_rows import MODALITIES, alone, ensembles, pretrained
 from running.compose import CONF
 from running.errors import RecipeError
 from running.study import Job, Results, Study
-from studies.baselines import MODALITIES, alone, ensembles, pretrained
 
 if TYPE_CHECKING:
     from inforeg_lightning.report import Run, Summary
