@@ -120,7 +120,7 @@ def _outputs(
         batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
         features = model.features(batch)
         parts.append({m: z.cpu() for m, z in features.items()})
-        logits.append(model.head(torch.cat([*features.values()], dim=1)).float().cpu())
+        logits.append(model.fuse(features).float().cpu())
         labels.append(batch["label"].cpu())
     return Outputs(
         {m: torch.cat([part[m] for part in parts]).double().numpy() for m in parts[0]},

@@ -11,6 +11,7 @@ from inforeg_lightning.callbacks import MethodCallback
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
+FUSIONS = sorted(path.stem for path in (CONF / "fusion").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds"}
 FROM_FILES = {"av_mnist"}
@@ -98,6 +99,17 @@ def test_every_method_has_a_callback_for_every_model(composed, experiment, metho
     assert isinstance(_callback(cfg), MethodCallback)
     assert cfg.callbacks.name.split(",")[0] == method
     assert cfg.callbacks.title
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_is_a_head_of_the_model_and_passes_the_checks(composed, fusion):
+    from running.checks import check
+
+    cfg = composed("experiment=synthetic", f"fusion={fusion}")
+    check(cfg)
+    head = instantiate(cfg.model, _convert_="all").head
+    expected = "Linear" if fusion == "concat" else f"{fusion.replace('_', '')}fusion"
+    assert type(head).__name__.lower() == expected.lower()
 
 
 def test_searched_parameters_are_the_defaults_of_the_signature(composed):

@@ -20,6 +20,7 @@ STUDIES = [
     "table2",
     "table3",
     "table4",
+    "table5",
 ]
 
 

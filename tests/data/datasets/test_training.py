@@ -1,7 +1,6 @@
 """From raw clips through real decoders to a trained model and its report."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from helpers.digit_files import write_sources
+from helpers.programs import run_program
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
@@ -91,16 +91,17 @@ def test_cremad_trains_by_its_recipe_and_is_reported(cremad, tmp_path, capsys):
     history = json.loads((tmp_path / "runs/seed=0/history.json").read_text())
     assert history[0]["trace"]["video"] > 0
     assert "epoch 1/1" in capsys.readouterr().out
-    command = [sys.executable, ROOT / "experiments/report.py", tmp_path / "runs"]
-    report = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = run_program(ROOT / "experiments/report.py", tmp_path / "runs", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
     assert "| InfoReg" in report.stdout
     assert (tmp_path / "runs/report/report.html").exists()
 
 
 def test_cremad_trains_from_shards(cremad, tmp_path):
     program, shards = ROOT / "experiments/shard.py", tmp_path / "shards"
-    command = [sys.executable, program, f"store={cremad}", f"out={shards}", "shard_mb=0.2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    arguments = (f"store={cremad}", f"out={shards}", "shard_mb=0.2")
+    done = run_program(program, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     count = len(list(shards.glob("*.tar")))
     assert count > 2
     assert f"{shards}: {len(ACTORS) * len(EMOTIONS) - 2} clips in {count} shards" in done.stdout
@@ -112,9 +113,7 @@ def test_cremad_trains_from_shards(cremad, tmp_path):
         (["store=nothing", f"out={tmp_path / 'new'}"], "no prepared store in"),
         ([f"store={cremad}"], "out must be given, as out=FOLDER"),
     ):
-        done = subprocess.run(
-            [sys.executable, program, *arguments], capture_output=True, text=True, cwd=tmp_path
-        )
+        done = run_program(program, *arguments, cwd=tmp_path)
         assert done.returncode == 1
         assert message in done.stderr
         assert "Traceback" not in done.stderr
