@@ -51,10 +51,12 @@ def ensemble(members: Sequence[Run], fitted: bool) -> Run:
         )
         _add_members(parts[checkpoint], [run.result[checkpoint] for run in members], members)
     name, title = ("ensemble_fitted", "Ensemble, fitted") if fitted else ("ensemble", "Ensemble")
+    # Members with the same overrides are compared with what else has them.
+    variants = {str(run.result.get("variant", "")) for run in members}
     kept = ("experiment", "seed", "versions", "machine")
     result = {key: members[0].result[key] for key in kept if key in members[0].result} | {
         "method": name,
-        "variant": "",
+        "variant": variants.pop() if len(variants) == 1 else "",
         "title": title,
         "modalities": [modality for run in members for modality in run.modalities],
         "epochs": max(run.result["epochs"] for run in members),

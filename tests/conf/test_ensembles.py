@@ -27,7 +27,13 @@ def member(tmp_path):
         values = {key: drawn(len(modality) + i, rows, certainty) for i, key in enumerate(KEYS)}
         write_predictions(folder, Predictions(values, {"val": rows, "test": rows}))
         part = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.4}, "probe": {modality: 0.6}}
-        result = {"experiment": "toy", "seed": 2, "modalities": [modality], "epochs": 3}
+        result = {
+            "experiment": "toy",
+            "variant": "lr=1",
+            "seed": 2,
+            "modalities": [modality],
+            "epochs": 3,
+        }
         return Run(folder, result | {"last": part, "best": part})
 
     return make
@@ -62,6 +68,7 @@ def test_a_member_that_is_too_sure_gets_a_smaller_factor():
 def test_an_ensemble_is_a_run_with_its_members_heads_and_probes(member):
     run = ensemble([member("audio", 1.0), member("image", 2.0)], fitted=False)
     assert (run.seed, run.modalities, run.result["title"]) == (2, ("audio", "image"), "Ensemble")
+    assert run.group == ("ensemble", "lr=1")
     assert run.value("last", "accuracy_audio") == 0.4
     assert run.value("last", "probe_image") == 0.6
     assert run.result["last"]["factors"] == {"audio": 1.0, "image": 1.0}
