@@ -84,12 +84,16 @@ ROWS: dict[str, Row] = {
     ),
     "inforeg_official": _method("InfoReg, published code", "inforeg_official"),
     "auto_balance": _method("AutoBalance", "auto_balance"),
-    "unimodal_losses": _method("Unimodal losses, own heads", "unimodal_losses"),
-    "unimodal_losses_shared": _method(
-        "Unimodal losses, shared head (joint*)",
-        "unimodal_losses",
-        "++callbacks.unimodal_losses.unimodal_heads=shared",
-    ),
+    **{
+        f"unimodal_losses{after}": _method(
+            f"Unimodal losses, {title}",
+            "unimodal_losses",
+            f"++callbacks.unimodal_losses.unimodal_heads={heads}",
+            key="unimodal_losses.weight",
+            values="0.5 2.0",
+        )
+        for after, title, heads in (("", "own heads", "own"), ("_shared", "joint*", "shared"))
+    },
     "ogm": _method("OGM", "ogm", key="ogm.alpha", values="0.8 0.3"),
     "ogm_ge": _method("OGM-GE", "ogm_ge", key="ogm_ge.alpha", values="0.8 0.3"),
     "agm": _method("AGM", "agm", key="agm.alpha", values="1.5 0.5"),
@@ -133,8 +137,12 @@ ROWS: dict[str, Row] = {
         for after, heads in (("", "own"), ("_shared", "shared"))
     },
     "dgl": _method("DGL", "dgl", key="dgl.alpha", values="1.0 2.0"),
-    "opm": _method("OPM", "opm"),
-    "modality_dropout": _method("Modality dropout", "modality_dropout"),
+    "opm": _method(
+        "OPM", "opm", "++callbacks.opm.window=[1,null]", key="opm.q_base", values="0.25 0.75"
+    ),
+    "modality_dropout": _method(
+        "Modality dropout", "modality_dropout", key="modality_dropout.p", values="0.25 0.75"
+    ),
     "relearning": _method(
         "Diagnosing & Re-learning",
         "relearning",
@@ -142,13 +150,25 @@ ROWS: dict[str, Row] = {
         key="relearning.lam",
         values="1.0 10.0",
     ),
-    "redreg": _method("RedReg", "redreg"),
-    "pdmp": _method("PDMP", "pdmp"),
-    "mlb": _method("MLB", "mlb"),
+    "redreg": _method(
+        "RedReg",
+        "redreg",
+        "++callbacks.redreg.agreement_periods=8",
+        key="redreg.beta",
+        values="0.3 3.0",
+    ),
+    "pdmp": _method("PDMP", "pdmp", key="pdmp.gamma_p", values="2.0 3.0"),
+    "mlb": _method("MLB", "mlb", key="mlb.alpha", values="0.4 0.2"),
     "cggm": _method("CGGM", "cggm"),
+    "torchjd": _method("TorchJD (UPGrad)", "torchjd"),
     "frozen": Row("Unimodally pretrained encoders, frozen", pretrained(frozen=True).overrides),
     "pretrained": Row("Unimodally pretrained encoders", pretrained(frozen=False).overrides),
 }
+
+
+# Of these, "inforeg_always" and "inforeg_outside" are the paper's Table 4, and "greedy" is for
+# networks with gates, which this one has not.
+NOT_COMPARED = ("none", "inforeg_always", "inforeg_outside", "greedy")
 
 
 def settings(name: str, results: Results) -> list[Job]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from inforeg_lightning.report import Run, tables
+from running.compose import CONF
 from running.errors import RecipeError
 from studies import comparison
 from studies.comparison import ROWS
@@ -40,6 +41,12 @@ def test_every_row_has_the_same_number_of_different_settings(name):
     assert len({*settings}) == len(settings) == len(comparison.RATES)
     for job, rate in zip(settings, comparison.RATES, strict=True):
         assert set(rate) <= set(job.overrides), "the same rates for every row"
+
+
+def test_every_callback_is_a_row_or_said_not_to_be_compared():
+    files = {path.stem for path in (CONF / "callbacks").glob("*.yaml")}
+    compared = {o.removeprefix("callbacks=") for row in ROWS.values() for o in row.overrides}
+    assert files - compared <= set(comparison.NOT_COMPARED)
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.exists])
