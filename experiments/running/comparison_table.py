@@ -27,6 +27,9 @@ def comparison_table(kept: Mapping[str, Any]) -> str:
     ranks, friedman = mean_ranks(fused)
     order = sorted(whole, key=lambda name: (name != baseline, ranks[name]))
     lines = [
+        "AV-Digits is one kind of world: the modality that is learnt fast generalises badly, the "
+        "slow one well. A row's verdict is about it.",
+        "",
         _line(_HEAD),
         _line(["---", *["---:"] * 5, "---", "---:", "---:"]),
         *(_line(_cells(whole[name], compared.get(name), ranks[name])) for name in order),
