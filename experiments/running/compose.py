@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from running.baselines import check_baseline, with_baseline
 from running.errors import RecipeError
 from running.secrets import public_overrides, public_text
 
@@ -67,23 +68,31 @@ def place_of(cfg: DictConfig, hydra: Any) -> Place:
         cfg: The composed and checked configuration.
         hydra: Hydra's own.
     """
-    variant = public_text(str(hydra.job.override_dirname), hydra.overrides.task)
+    variant = _variant(hydra)
     parts = [str(cfg.name), str(cfg.callbacks.name), *([variant] if variant else [])]
-    folder = Path(cfg.runs, *map(_part, parts), f"seed={cfg.seed}")
+    folder = Path(cfg.runs, *map(path_part, parts), f"seed={cfg.seed}")
     return Place(folder, public_overrides(hydra.overrides.task), variant)
 
 
-def current_place(cfg: DictConfig) -> Place:
-    """The place of the run whose configuration Hydra is passing to a program."""
-    return place_of(cfg, HydraConfig.get())
+def current(cfg: DictConfig) -> tuple[DictConfig, Place]:
+    """The configuration that Hydra is passing to a program, with its baseline, and its place."""
+    hydra = HydraConfig.get()
+    cfg = with_baseline(cfg, path_part(_variant(hydra)))
+    return cfg, place_of(cfg, hydra)
+
+
+def _variant(hydra: Any) -> str:
+    return public_text(str(hydra.job.override_dirname), hydra.overrides.task)
 
 
 def check_groups(overrides: Sequence[str]) -> None:
     """Refuse what Hydra would let pass, or has no error of its own for.
 
     Raises:
-        RecipeError: A group of the configuration is unset, or the run folder is overridden.
+        RecipeError: A group of the configuration is unset, the run folder is overridden, or a
+            baseline is asked for beside a method that it leaves no room for.
     """
+    check_baseline(overrides)
     # Another folder of configurations may have files of its own; Hydra itself knows both.
     has_others = any(o.startswith(("--config-dir", "-cd")) for o in overrides)
     groups = set() if has_others else {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -111,10 +120,10 @@ def composed(jobs: Iterable[Sequence[str]]) -> Iterator[tuple[DictConfig, DictCo
             hydra = cfg.hydra
             with open_dict(cfg):
                 del cfg["hydra"]
-            yield cfg, hydra
+            yield with_baseline(cfg, path_part(_variant(hydra))), hydra
 
 
-def _part(text: str) -> str:
+def path_part(text: str) -> str:
     """Text as one part of a path: an override may hold a path itself, or be very long."""
     text = text.replace("/", "_")
     if text in (".", ".."):

@@ -48,9 +48,12 @@ class Study:
         overrides: Overrides of every run.
         points: Further overrides, each of which is a run of its own for each method and seed.
         plan: What is trained first, given methods and seeds, if it is not all of these.
-        further: What is trained after that, given what was asked for and has been found.
+        further: What is trained after that, given the seeds and what has been found; asked again
+            until it names no new run.
         tabulate: From the results to the summaries that are reported, if it is not one summary per
             experiment.
+        keep: From the results to what is written as ``kept.json`` beside the report, for a file in
+            ``experiments/results`` that documents are made from.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
             against which accuracy is drawn.
     """
@@ -63,6 +66,7 @@ class Study:
     plan: "Callable[[Sequence[str], Sequence[int]], Iterable[Job]] | None" = None
     further: Callable[[Sequence[int], Results], Iterable[Job]] | None = None
     tabulate: "Callable[[Sequence[int], Results], Sequence[Summary]] | None" = None
+    keep: Callable[[Sequence[int], Results], dict[str, Any]] | None = None
     plots: tuple[str, ...] = ()
 
     def jobs(self, methods: Sequence[str], seeds: Sequence[int]) -> list[Job]:

@@ -12,6 +12,7 @@ from inforeg_lightning.report import read_tables
 QUICK = ("experiment=synthetic", "trainer.max_epochs=1")
 STUDIES = [
     "K",
+    "baselines",
     "beta",
     "calibration",
     "comparison",
@@ -183,10 +184,26 @@ def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, 
     assert all(p.cfg.model.unimodal_losses == (study == "table3") for p in plan.values())
 
 
-def test_one_modality_alone_is_trained_without_the_other(start, tmp_path):
-    from studies.calibration import alone
+def test_the_baselines_end_in_one_table(program, tmp_path, monkeypatch):
+    """In three stages: the modalities alone, what begins from them, and their ensembles."""
+    from running import conduct
+    from running.compose import composed, place_of
+    from running.runner import Event
+    from running.training import run
 
-    start("train.py", *QUICK, *alone("image"), cwd=tmp_path)
+    def train_here(tasks, workers, log):
+        for index, task in enumerate(tasks):
+            ((cfg, hydra),) = composed([task.overrides])
+            run(cfg, place_of(cfg, hydra), [])
+            yield Event(index, "done")
+
+    monkeypatch.setattr(conduct, "train_all", train_here)
+    assert program("baselines", *QUICK, "--seeds", "0") == 0
+    report = (report_of(tmp_path, "baselines") / "report.md").read_text()
+    rows = ["Joint training", "Audio alone", "Image alone", "Ensemble", "Ensemble, fitted"]
+    rows += ["Unimodally pretrained encoders", "Unimodally pretrained encoders, frozen"]
+    assert [report.count(f"| {row} |") for row in rows] == [2] * len(rows)  # of both checkpoints
+    assert "there is no baseline" not in report
     (file,) = (tmp_path / "runs" / "synthetic" / "image_alone").rglob("result.json")
     result = json.loads(file.read_text())
     assert (result["modalities"], result["title"]) == (["image"], "Image alone")
