@@ -10,6 +10,7 @@ from helpers.modules import encoder_paths
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AutoBalanceCallback,
     GBlendingCallback,
     GreedyCallback,
     MethodCallback,
@@ -94,6 +95,12 @@ METHODS = [
     ),
     Method(MSLRCallback, by_modality=("rates",)),
     Method(AGMCallback, from_micro_batches=True, acts_in_the_backward_pass=True),
+    Method(
+        AutoBalanceCallback,
+        from_micro_batches=True,
+        acts_before_the_loss=True,
+        by_validation=True,
+    ),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),

@@ -1,6 +1,7 @@
 """The methods, each a Lightning callback."""
 
 from inforeg_lightning.callbacks.agm import AGMCallback
+from inforeg_lightning.callbacks.auto_balance import AutoBalanceCallback
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
 from inforeg_lightning.callbacks.greedy import GreedyCallback
@@ -14,6 +15,7 @@ from inforeg_lightning.engine.reporting import report_unimodal
 
 __all__ = [
     "AGMCallback",
+    "AutoBalanceCallback",
     "GBlendingCallback",
     "GreedyCallback",
     "InfoRegCallback",

@@ -4,6 +4,7 @@ Imports torch only. One file per method; what is not named here is private.
 """
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
+from inforeg_lightning.core.auto_balance import residual_norms, shared_progress, signal_share
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
@@ -63,7 +64,10 @@ __all__ = [
     "prototype_log_probabilities",
     "pull",
     "relative_change",
+    "residual_norms",
     "shapley_outputs",
+    "shared_progress",
+    "signal_share",
     "squared_norm",
     "strength",
 ]

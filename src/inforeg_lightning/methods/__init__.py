@@ -2,6 +2,7 @@
 
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods.agm import AGM
+from inforeg_lightning.methods.auto_balance import AutoBalance
 from inforeg_lightning.methods.gblending import GBlending
 from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
@@ -18,6 +19,7 @@ __all__ = [
     "OGM",
     "OGMGE",
     "PMR",
+    "AutoBalance",
     "GBlending",
     "Greedy",
     "InfoReg",
