@@ -63,6 +63,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "Greedy": {},
     "AGM": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
+    "DGL": {},
     "GBlending": {},
     "MMPareto": {},
     "MSLR": {"rates": (0.9, 1.1)},

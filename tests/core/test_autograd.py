@@ -22,6 +22,13 @@ def test_the_scale_may_be_a_tensor_of_another_dtype():
     assert found.tolist() == [7.0, 7.0]
 
 
+def test_an_attached_loss_has_no_sound_gradient_where_the_training_loss_has_none():
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    attached = attach_loss(x.detach().sum(), (3 * x).sum(), 1.0)
+    (found,) = torch.autograd.grad(attached * torch.inf, x)
+    assert found.isnan().all()
+
+
 def test_a_redirected_gradient_goes_to_the_terms_times_their_factors():
     a, b = (torch.randn(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     factors = torch.ones(2, dtype=torch.float64)

@@ -11,6 +11,7 @@ from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
     AutoBalanceCallback,
+    DGLCallback,
     GBlendingCallback,
     GreedyCallback,
     MethodCallback,
@@ -102,6 +103,7 @@ METHODS = [
         by_validation=True,
     ),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
+    Method(DGLCallback, acts_before_the_loss=True),
     Method(GBlendingCallback, {"super_epoch": 1}, acts_before_the_loss=True, by_validation=True),
     Method(MMParetoCallback, acts_before_the_loss=True),
 ]

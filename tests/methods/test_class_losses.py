@@ -1,4 +1,4 @@
-"""The class losses of G-Blending and MMPareto for targets of other shapes, and what they refuse."""
+"""Class losses (G-Blending, DGL, MMPareto) of targets of other shapes, and what is refused."""
 
 import math
 
@@ -10,9 +10,13 @@ from helpers.comparison import assert_close_weights
 from helpers.modules import CLASSES, Late, encoder_paths, make_batches
 from helpers.partly import KINDS, partly_batches
 from helpers.trainers import quiet_trainer
-from inforeg_lightning.callbacks import GBlendingCallback, MMParetoCallback
+from inforeg_lightning.callbacks import DGLCallback, GBlendingCallback, MMParetoCallback
 
-MADE = {"GBlending": (GBlendingCallback, {"super_epoch": 1}), "MMPareto": (MMParetoCallback, {})}
+MADE = {
+    "GBlending": (GBlendingCallback, {"super_epoch": 1}),
+    "DGL": (DGLCallback, {}),
+    "MMPareto": (MMParetoCallback, {}),
+}
 each = pytest.mark.parametrize("method", MADE)
 TOKENS = 4
 

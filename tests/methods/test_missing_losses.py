@@ -1,4 +1,4 @@
-"""Greedy, G-Blending and MMPareto where batches, or single samples, lack a modality."""
+"""Greedy, G-Blending, DGL and MMPareto where batches, or single samples, lack a modality."""
 
 import itertools
 import math
@@ -10,11 +10,17 @@ from helpers.comparison import assert_close_weights
 from helpers.modules import encoder_paths
 from helpers.partly import KINDS, Mixing, NotCalled, Partly, partly_batches
 from helpers.regulated import fit
-from inforeg_lightning.callbacks import GBlendingCallback, GreedyCallback, MMParetoCallback
+from inforeg_lightning.callbacks import (
+    DGLCallback,
+    GBlendingCallback,
+    GreedyCallback,
+    MMParetoCallback,
+)
 
 MADE = {
     "Greedy": (GreedyCallback, {"tolerance": 0.0, "steps": 1, "window": "always"}),
     "GBlending": (GBlendingCallback, {"super_epoch": 1}),
+    "DGL": (DGLCallback, {}),
     "MMPareto": (MMParetoCallback, {}),
 }
 every_one = pytest.mark.parametrize("method", MADE)

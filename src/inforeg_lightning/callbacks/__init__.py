@@ -3,6 +3,7 @@
 from inforeg_lightning.callbacks.agm import AGMCallback
 from inforeg_lightning.callbacks.auto_balance import AutoBalanceCallback
 from inforeg_lightning.callbacks.base import MethodCallback
+from inforeg_lightning.callbacks.dgl import DGLCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
 from inforeg_lightning.callbacks.greedy import GreedyCallback
 from inforeg_lightning.callbacks.inforeg import InfoRegCallback
@@ -16,6 +17,7 @@ from inforeg_lightning.engine.reporting import report_unimodal
 __all__ = [
     "AGMCallback",
     "AutoBalanceCallback",
+    "DGLCallback",
     "GBlendingCallback",
     "GreedyCallback",
     "InfoRegCallback",

@@ -5,6 +5,7 @@ Imports torch only. One file per method; what is not named here is private.
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
 from inforeg_lightning.core.auto_balance import residual_norms, shared_progress, signal_share
+from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
@@ -48,6 +49,7 @@ __all__ = [
     "blending_weights",
     "class_totals",
     "discrepancy_ratios",
+    "disentangled_logits",
     "gaps",
     "gradient_noise",
     "linear_unimodal_logits",

@@ -11,7 +11,9 @@ def attach_loss(output: Tensor, loss: Tensor, scale: float | Tensor) -> Tensor:
     """``output`` as it is; whoever passes a gradient back through it minimises ``loss`` too.
 
     So a term is added to a training loss that is not ours to return, in the same backward pass:
-    under data parallelism its gradient is averaged with all others.
+    under data parallelism its gradient is averaged with all others. Where the gradient that is
+    passed back is not finite, that of ``loss`` is NaN, so that nobody takes the step for a sound
+    one.
 
     Args:
         output: Any tensor that the training loss depends on.
@@ -55,7 +57,8 @@ class _AttachLoss(torch.autograd.Function):
         if not isinstance(scale, Tensor):
             # Filled, not copied: a copy would make the host wait for the device.
             scale = torch.full((), scale, dtype=ctx.dtype, device=ctx.device)
-        return gradients[0], scale.to(ctx.dtype), None
+        sound = torch.isfinite(gradients[0]).all().to(scale.device)
+        return gradients[0], torch.where(sound, scale, torch.nan).to(ctx.dtype), None
 
 
 class _Redirect(torch.autograd.Function):

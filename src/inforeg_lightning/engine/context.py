@@ -68,6 +68,23 @@ class Context:
 
 
 @dataclass(frozen=True)
+class HeadInputs:
+    """The head's call in a training step before it is made, for a method to replace its features.
+
+    Args:
+        call: The call, with its graph.
+        target: Of this (micro-)batch, as the user gives it.
+        ignore_index: The target of a position that counts nowhere.
+        present: Modality -> which samples have it, as in :class:`Forward`.
+    """
+
+    call: HeadCall
+    target: Tensor
+    ignore_index: float
+    present: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Forward:
     """The head's call in a batch; in a training step for a method to edit what it returns.
 

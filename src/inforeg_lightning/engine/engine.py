@@ -16,7 +16,7 @@ from inforeg_lightning.engine.checks import (
     check_ignored,
     check_period,
 )
-from inforeg_lightning.engine.context import Context, Forward, Scales
+from inforeg_lightning.engine.context import Context, Forward, HeadInputs, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
 from inforeg_lightning.engine.finding import Finder
@@ -135,7 +135,8 @@ class Engine:
             ValueError: A path leads nowhere, or the modules do not fit.
         """
         edit = self._edit_output if self.method.edits_head else None
-        changed = self._found.find(model, will_unfreeze, edit)
+        replace = self._replace_inputs if self.method.replaces_features else None
+        changed = self._found.find(model, will_unfreeze, edit, replace)
         listen(self, model)
         return changed
 
@@ -357,6 +358,12 @@ class Engine:
             if logits is not None:
                 reported.append((logits, self._target, self._present))
         return reported
+
+    def _replace_inputs(self, call: HeadCall) -> list[Any] | None:
+        assert self._target is not None
+        inputs = HeadInputs(call, self._target, self.ignore_index, self._present)
+        features = self.method.features(inputs)
+        return None if features is None else call.replaced(features)
 
     def _edit_output(self, call: HeadCall, output: Tensor) -> Tensor:
         assert self._target is not None

@@ -11,7 +11,7 @@ from inforeg_lightning.core.window import Window, make_window, plain_range
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime, Stateful
 from inforeg_lightning.engine.book.tracker import Done, Step
-from inforeg_lightning.engine.context import Context, Forward
+from inforeg_lightning.engine.context import Context, Forward, HeadInputs
 
 WindowArgument = str | tuple[int, int | None] | Window
 """What a user may write for ``window``; see :func:`~inforeg_lightning.core.window.make_window`."""
@@ -43,6 +43,8 @@ class Method(Stateful):
     """Whether a score is the mean over the samples, not their sum."""
     edits_head: ClassVar[bool] = False
     """Whether :meth:`forward` is overridden; such a method needs ``head``."""
+    replaces_features: ClassVar[bool] = False
+    """Whether :meth:`features` is overridden; set ``edits_head`` too."""
     needs_validation: ClassVar[bool] = False
     """Whether training without validation is an error."""
 
@@ -83,6 +85,14 @@ class Method(Stateful):
 
     def begin_batch(self, begins_period: bool) -> None:
         """Prepare for a (micro-)batch, whose period is open."""
+
+    def features(self, inputs: HeadInputs) -> Mapping[str, Sequence[Tensor]] | None:
+        """What the head is to see in a training step: modality -> its parts.
+
+        Modalities that are left out keep theirs, and all do if it is ``None``. The scores of a step
+        are of the features that were there before.
+        """
+        return None
 
     def forward(self, forward: Forward) -> Tensor:
         """What a training step goes on with in place of the output of its head."""

@@ -3,6 +3,7 @@
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods.agm import AGM
 from inforeg_lightning.methods.auto_balance import AutoBalance
+from inforeg_lightning.methods.dgl import DGL
 from inforeg_lightning.methods.gblending import GBlending
 from inforeg_lightning.methods.greedy import Greedy
 from inforeg_lightning.methods.inforeg import InfoReg
@@ -15,6 +16,7 @@ from inforeg_lightning.methods.pmr import PMR
 
 __all__ = [
     "AGM",
+    "DGL",
     "MSLR",
     "OGM",
     "OGMGE",

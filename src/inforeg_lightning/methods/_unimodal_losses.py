@@ -35,6 +35,19 @@ def check_one_side(model: nn.Module, method: str, included: bool) -> None:
         )
 
 
+def check_none_included(model: nn.Module, method: str) -> None:
+    """Check that the model does not say that its own loss has the unimodal losses.
+
+    Raises:
+        ValueError: It has ``unimodal_losses=True``.
+    """
+    if getattr(model, "unimodal_losses", None) is True:
+        raise ValueError(
+            f"{type(model).__name__} has unimodal_losses=True, but {method} brings unimodal losses "
+            "of its own, which would then count twice. Give the module unimodal_losses=False."
+        )
+
+
 def unimodal_losses(
     forward: Forward, unimodal: Mapping[str, Tensor], in_window: Mapping[str, bool]
 ) -> dict[str, Tensor]:

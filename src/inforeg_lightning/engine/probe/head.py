@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from inforeg_lightning.core._dtensor import whole
@@ -76,6 +77,25 @@ class HeadCall:
             share = None if bias is None else bias / len(self.modalities)
             return {m: self._columns_times_weight(linear, m, share) for m in self.present}
 
+    def unimodal_without_head(self) -> dict[str, Tensor]:
+        """As :meth:`unimodal`, without gradient for the head, and with the whole bias for each.
+
+        It is the output for the features of one modality and zeros, of a linear head too.
+        """
+        linear = plain_linear(self.head)
+        if linear is None:
+            constant = {name: p.detach() for name, p in self.head.named_parameters()}
+            with _evaluating(self.head):
+                return {
+                    m: self._run(self.layout.keep_only((m,), self.leaves), constant)
+                    for m in self.present
+                }
+        with torch.autocast(self.leaves[0].device.type, enabled=False):
+            bias = None if linear.bias is None else at_least_float32(whole(linear.bias.detach()))
+            return {
+                m: self._columns_times_weight(linear, m, bias, detach=True) for m in self.present
+            }
+
     def rest(self) -> Tensor | None:
         """What the unimodal logits of a linear head lack of its output; ``None`` if nothing.
 
@@ -125,6 +145,14 @@ class HeadCall:
         Args:
             features: Modality -> its new parts, as :meth:`features` returns them.
         """
+        return self._run(self.replaced(features))
+
+    def replaced(self, features: Mapping[str, Sequence[Tensor]]) -> list[Any]:
+        """The inputs, flattened, with other features.
+
+        Args:
+            features: Modality -> its new parts, as :meth:`features` returns them.
+        """
         left = {modality: iter(parts) for modality, parts in features.items()}
         leaves: list[Any] = []
         for leaf, blocks in zip(self.leaves, self.layout.blocks, strict=True):
@@ -134,11 +162,14 @@ class HeadCall:
             counts = {m: blocks.owners.count(m) for m in left}
             parts = {m: [next(left[m]) for _ in range(n)] for m, n in counts.items()}
             leaves.append(blocks.replace(leaf, parts))
-        return self._run(leaves)
+        return leaves
 
-    def _run(self, leaves: Sequence[Any]) -> Tensor:
+    def _run(self, leaves: Sequence[Any], parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         args, kwargs = tree_unflatten(leaves, self.spec)
-        output = self.head(*args, **kwargs)
+        if parameters is None:
+            output = self.head(*args, **kwargs)
+        else:
+            output = functional_call(self.head, dict(parameters), args, kwargs)
         if not isinstance(output, Tensor):
             raise ValueError(
                 "`head` must return the logits as one tensor, but returns "
@@ -147,14 +178,14 @@ class HeadCall:
         return output
 
     def _columns_times_weight(
-        self, head: nn.Linear, owner: str | None, bias: Tensor | None
+        self, head: nn.Linear, owner: str | None, bias: Tensor | None, detach: bool = False
     ) -> Tensor:
         # In full precision whatever the training runs in: the split is exact, and it costs next to
         # nothing. Each modality multiplies its own columns only: with all of them, zeros or not,
         # the cost would grow with the square of the number of modalities.
         blocks = self.layout.blocks[0]
         assert blocks is not None
-        weight = at_least_float32(whole(head.weight))
+        weight = at_least_float32(whole(head.weight.detach() if detach else head.weight))
         z = at_least_float32(blocks.keep_rows(owner, self.leaves[0]))
         first, *others = blocks.columns(owner)
         share = F.linear(z[..., first], weight[:, first], bias)
