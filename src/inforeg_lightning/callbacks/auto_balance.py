@@ -14,7 +14,7 @@ class AutoBalanceCallback(MethodCallback):
     .. math:: L = L_\text{CE} + \sum_m g_m \, (1 - s_m) \, L_m, \qquad
         s_m = \min\Bigl(1, \frac{\sum_i \lVert p_i - y_i \rVert}
                                 {\sum_i \lVert p^m_i - y_i \rVert}\Bigr), \qquad
-        g_m = \operatorname{clip}\Bigl(\frac{\text{val}^m_{t-k} - \text{val}^m_t}
+        g_m = \operatorname{clip}\Bigl(\frac{\text{low}^m_{t-k} - \text{low}^m_t}
                                             {\text{train}^m_{t-k} - \text{train}^m_t}, 0, 1\Bigr)
 
     with :math:`L_m` the cross-entropy of the unimodal logits, **the head's weights constant in it**
@@ -22,9 +22,11 @@ class AutoBalanceCallback(MethodCallback):
     sample i by the fused and by the unimodal logits. The *signal share* :math:`s_m` is what part of
     the learning signal that the modality would get alone reaches it jointly, taken anew in every
     batch. The *gate* :math:`g_m` is what part of the modality's recent progress in training, by its
-    unimodal loss over the last :math:`k = 5` validations, validation has shared: about 1 for what
-    generalises, 0 for what is memorised. It is taken anew after each validation, and is 1 before
-    the second one. Shares and gates are constants to the gradient.
+    mean unimodal loss since the validation before, validation has shared over the last
+    :math:`k = 5` validations, by the lowest unimodal loss so far: about 1 for what generalises, 0
+    for what is memorised. It is taken anew after each validation, and is 1 before the second one.
+    Where training made no progress it is 1 with a new low, else 0. Shares and gates are constants
+    to the gradient.
 
     Nothing is to be tuned. No extra pass through the encoders: the terms go back in the same
     backward pass. Validation is needed, after each epoch or several times in one. This method is

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 MEMORY = 5
-"""Over how many validations progress is compared: fewer take a plateau for the end."""
+"""Over how many validations progress is compared: with 2, a plateau is taken for the end."""
 
 
 def residual_norms(logits: Tensor, target: Tensor) -> Tensor:
@@ -46,25 +46,26 @@ def signal_share(fused: Tensor, unimodal: Tensor) -> Tensor:
     return torch.where(unimodal > 0, fused / unimodal, 1.0).clamp(0, 1)
 
 
-def shared_progress(train: Sequence[float], val: Sequence[float], memory: int = MEMORY) -> float:
+def shared_progress(train: Sequence[float], lowest: Sequence[float], memory: int = MEMORY) -> float:
     """What part of its recent progress in training a modality has made in validation too.
 
     Args:
         train: Its unimodal loss in training, one mean between each two validations.
-        val: Its unimodal loss in each validation, as many, oldest first.
+        lowest: The lowest unimodal loss of all validations up to each of these, oldest first.
         memory: Over how many validations.
 
     Returns:
-        ``(val_{t−k} − val_t) / (train_{t−k} − train_t)`` from 0 to 1, with k the memory, or as many
-        as there are. 1 before the second validation, which is the first to tell. Where training
-        made no progress: 1 if validation did not get worse, else 0. 0 if a loss is not known.
+        ``(lowest_{t−k} − lowest_t) / (train_{t−k} − train_t)`` from 0 to 1, with k the memory, or
+        as many as there are: 0 where the last k validations had no new low. 1 before the second
+        validation, the first to tell. Where training made no progress: 1 with a new low, else 0. 0
+        if a loss is not known.
     """
-    if len(val) < 2:
+    if len(lowest) < 2:
         return 1.0
-    first = max(len(val) - 1 - memory, 0)
-    learnt, generalised = train[first] - train[-1], val[first] - val[-1]
+    first = max(len(lowest) - 1 - memory, 0)
+    learnt, generalised = train[first] - train[-1], lowest[first] - lowest[-1]
     if not (math.isfinite(learnt) and math.isfinite(generalised)):
         return 0.0
     if learnt <= 0:
-        return float(generalised >= 0)
+        return float(generalised > 0)
     return min(max(generalised / learnt, 0.0), 1.0)

@@ -48,7 +48,7 @@ class AutoBalance(Method):
 
     losses: list[list[list[float]]]
     """Of the last validations, oldest first: per modality the training loss since the one before,
-    and the validation's; NaN if no sample has the modality."""
+    NaN without a sample, and the lowest loss of all validations so far."""
     _train: Tensor | None
     """Per modality the sum of the training losses since the last validation, and their number."""
     _counted: bool
@@ -76,8 +76,8 @@ class AutoBalance(Method):
     def gates(self) -> list[float]:
         """Per modality what part of its progress generalises, from 0 to 1."""
         modalities = range(len(self.context.modalities))
-        train, val = ([row[kind] for row in self.losses] for kind in (0, 1))
-        return [shared_progress([t[m] for t in train], [v[m] for v in val]) for m in modalities]
+        train, lowest = ([row[kind] for row in self.losses] for kind in (0, 1))
+        return [shared_progress([t[m] for t in train], [v[m] for v in lowest]) for m in modalities]
 
     def attach(self, context: Context) -> None:
         """Go on from the losses of a checkpoint."""
@@ -154,8 +154,11 @@ class AutoBalance(Method):
         sums, counts = self._train.tolist()
         self._train = None
         train = [s / n if n else math.nan for s, n in zip(sums, counts, strict=True)]
-        val = [-scores.get(m, math.nan) for m in self.context.modalities]
-        self.losses = [*self.losses[-MEMORY:], [train, val]]
+        unknown = [math.inf] * len(train)
+        before = self.losses[-1][1] if self.losses else unknown
+        val = [-scores.get(m, -math.inf) for m in self.context.modalities]
+        lowest = [min(pair) for pair in zip(before, val, strict=True)]
+        self.losses = [*self.losses[-MEMORY:], [train, lowest]]
         for modality in self.context.modalities:
             if modality not in scores:
                 self.context.tracker.warn_once(

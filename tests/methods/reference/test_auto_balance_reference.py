@@ -79,9 +79,9 @@ def gate_of(train, val):
     if len(val) < 2:
         return 1.0
     k = min(MEMORY, len(val) - 1)
-    learnt, generalised = train[-1 - k] - train[-1], val[-1 - k] - val[-1]
+    learnt, generalised = train[-1 - k] - train[-1], min(val[:-k]) - min(val)
     if learnt <= 0:
-        return 1.0 if generalised >= 0 else 0.0
+        return 1.0 if generalised > 0 else 0.0
     return max(0.0, min(1.0, generalised / learnt))
 
 
