@@ -11,6 +11,7 @@ from helpers.modules import encoder_paths
 from helpers.partly import KINDS, Mixing, NotCalled, Partly, partly_batches
 from helpers.regulated import fit
 from inforeg_lightning.callbacks import (
+    AutoBalanceCallback,
     DGLCallback,
     GBlendingCallback,
     GreedyCallback,
@@ -19,6 +20,7 @@ from inforeg_lightning.callbacks import (
 
 MADE = {
     "Greedy": (GreedyCallback, {"tolerance": 0.0, "steps": 1, "window": "always"}),
+    "AutoBalance": (AutoBalanceCallback, {}),
     "GBlending": (GBlendingCallback, {"super_epoch": 1}),
     "DGL": (DGLCallback, {}),
     "MMPareto": (MMParetoCallback, {}),
