@@ -30,6 +30,7 @@ from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AutoBalanceCallback,
     DGLCallback,
     GBlendingCallback,
     GreedyCallback,
@@ -213,6 +214,7 @@ METHODS = {
     "mslr": Method(mslr, ALWAYS),
     "agm": Method(AGMCallback, ALWAYS, frozenset(NO_HEAD)),
     "pmr": Method(PMRCallback, ALWAYS | {"mu": 0.5, "entropy_periods": 4}, frozenset(NO_HEAD)),
+    "auto_balance": Method(AutoBalanceCallback, ALWAYS, alone=frozenset({"momentum"})),
     "dgl": Method(DGLCallback, ALWAYS, alone=frozenset({"momentum"})),
     "gblending": Method(GBlendingCallback, ALWAYS | {"super_epoch": 1}, _two_losses),
     "gblending, super-epochs": Method(
