@@ -62,6 +62,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "OGMGE": {},
     "AlternatingGreedy": {},
     "AGM": {},
+    "AutoBalance": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
     "DGL": {},
     "GBlending": {},

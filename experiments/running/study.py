@@ -115,4 +115,4 @@ def load(name: str) -> Study:
 
 def listed() -> str:
     """All studies, a line each."""
-    return "\n".join(f"  {name:<12}{load(name).about}" for name in names())
+    return "\n".join(f"  {name:<14}{load(name).about}" for name in names())

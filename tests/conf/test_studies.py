@@ -12,6 +12,7 @@ from inforeg_lightning.report import read_tables
 QUICK = ("experiment=synthetic", "trainer.max_epochs=1")
 STUDIES = [
     "K",
+    "auto_balance",
     "baselines",
     "beta",
     "calibration",
@@ -156,6 +157,7 @@ def test_the_studies_are_the_files():
         ("av_digits", "table4", 4),
         ("av_digits", "demo", 3),
         ("av_digits", "calibration", 3),
+        ("av_digits", "auto_balance", 4),
     ],
 )
 def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, runs):
@@ -181,7 +183,8 @@ def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, 
                 "K": [0.01, 0.02, 0.04, 0.06, 0.08, 0.1],
             }[study]
         )  # the paper's
-    assert all(p.cfg.model.unimodal_losses == (study == "table3") for p in plan.values())
+    with_losses = {"table3": len(plan), "auto_balance": 1}.get(study, 0)
+    assert sum(p.cfg.model.unimodal_losses for p in plan.values()) == with_losses
 
 
 def test_the_baselines_end_in_one_table(program, tmp_path, monkeypatch):

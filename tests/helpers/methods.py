@@ -13,6 +13,7 @@ from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import (
     AGMCallback,
     AlternatingGreedyCallback,
+    AutoBalanceCallback,
     DGLCallback,
     GBlendingCallback,
     MethodCallback,
@@ -121,6 +122,12 @@ METHODS = [
     Method(MSLRCallback, by_modality=("rates",)),
     Method(AGMCallback, from_micro_batches=True, acts_in_the_backward_pass=True),
     Method(PDMPCallback, {"gamma_p": 1.5, "gamma_r": 0.5}, by_modality=("performance",)),
+    Method(
+        AutoBalanceCallback,
+        from_micro_batches=True,
+        acts_before_the_loss=True,
+        by_validation=True,
+    ),
     Method(PMRCallback, {"mu": 0.5}, from_micro_batches=True, acts_before_the_loss=True),
     Method(DGLCallback, acts_before_the_loss=True),
     Method(MLBCallback, acts_before_the_loss=True),

@@ -32,6 +32,7 @@ from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.callbacks import (
     AGMCallback,
     AlternatingGreedyCallback,
+    AutoBalanceCallback,
     DGLCallback,
     GBlendingCallback,
     MLBCallback,
@@ -223,6 +224,7 @@ METHODS = {
     "mslr": Method(mslr, ALWAYS),
     "agm": Method(AGMCallback, ALWAYS, frozenset(NO_HEAD)),
     "pmr": Method(PMRCallback, ALWAYS | {"mu": 0.5, "entropy_periods": 4}, frozenset(NO_HEAD)),
+    "auto_balance": Method(AutoBalanceCallback, ALWAYS, alone=frozenset({"momentum"})),
     "dgl": Method(DGLCallback, ALWAYS, alone=frozenset({"momentum"})),
     "gblending": Method(GBlendingCallback, RUNNING | {"super_epoch": 1}, _two_losses),
     "gblending, super-epochs": Method(

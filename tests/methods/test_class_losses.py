@@ -10,9 +10,15 @@ from helpers.comparison import assert_close_weights
 from helpers.modules import CLASSES, Late, encoder_paths, make_batches
 from helpers.partly import KINDS, partly_batches
 from helpers.trainers import quiet_trainer
-from inforeg_lightning.callbacks import DGLCallback, GBlendingCallback, MMParetoCallback
+from inforeg_lightning.callbacks import (
+    AutoBalanceCallback,
+    DGLCallback,
+    GBlendingCallback,
+    MMParetoCallback,
+)
 
 MADE = {
+    "AutoBalance": (AutoBalanceCallback, {}),
     "DGL": (DGLCallback, {}),
     "GBlending": (GBlendingCallback, {"super_epoch": 1, "measure": "running"}),
     "MMPareto": (MMParetoCallback, {}),

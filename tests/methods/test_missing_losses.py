@@ -12,6 +12,7 @@ from helpers.partly import KINDS, Mixing, NotCalled, Partly, partly_batches
 from helpers.regulated import fit
 from inforeg_lightning.callbacks import (
     AlternatingGreedyCallback,
+    AutoBalanceCallback,
     DGLCallback,
     GBlendingCallback,
     MMParetoCallback,
@@ -22,6 +23,7 @@ MADE = {
         AlternatingGreedyCallback,
         {"tolerance": 0.0, "steps": 1, "window": "always"},
     ),
+    "AutoBalance": (AutoBalanceCallback, {}),
     "DGL": (DGLCallback, {}),
     "GBlending": (GBlendingCallback, {"super_epoch": 1, "measure": "running"}),
     "MMPareto": (MMParetoCallback, {}),

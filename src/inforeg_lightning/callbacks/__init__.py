@@ -2,6 +2,7 @@
 
 from inforeg_lightning.callbacks.agm import AGMCallback
 from inforeg_lightning.callbacks.alternating_greedy import AlternatingGreedyCallback
+from inforeg_lightning.callbacks.auto_balance import AutoBalanceCallback
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.callbacks.dgl import DGLCallback
 from inforeg_lightning.callbacks.gblending import GBlendingCallback
@@ -25,6 +26,7 @@ from inforeg_lightning.engine.reporting import report_unimodal
 __all__ = [
     "AGMCallback",
     "AlternatingGreedyCallback",
+    "AutoBalanceCallback",
     "DGLCallback",
     "GBlendingCallback",
     "GreedyCallback",

@@ -4,6 +4,7 @@ Imports torch only. One file per method; what is not named here is private.
 """
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
+from inforeg_lightning.core.auto_balance import residual_norms, shared_progress, signal_share
 from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
@@ -91,9 +92,12 @@ __all__ = [
     "purity",
     "redreg_strength",
     "relative_change",
+    "residual_norms",
     "return_strength",
     "return_to",
     "shapley_outputs",
+    "shared_progress",
+    "signal_share",
     "squared_norm",
     "strength",
 ]

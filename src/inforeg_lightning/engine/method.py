@@ -167,6 +167,13 @@ class Method(Stateful):
     def end_validation(self) -> None:
         """End a validation."""
 
+    def validated(self, scores: Mapping[str, float]) -> None:
+        """Take the scores of a validation that has ended, over all processes.
+
+        Args:
+            scores: Modality -> its score; without those that no sample has.
+        """
+
     def __repr__(self) -> str:
         """The method as it would be written."""
         inside = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())

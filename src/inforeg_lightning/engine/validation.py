@@ -116,4 +116,6 @@ class Validation:
         scored = scores.over_processes(processes)
         assert scored is not None
         found = zip(self._tracker.modalities, scored.scores.tolist(), strict=True)
-        return {modality: score for modality, score in found if score == score}
+        known = {modality: score for modality, score in found if score == score}
+        self._method.validated(known)
+        return known

@@ -4,6 +4,7 @@ from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods._mslr_strategies import DynamicRates, KeepRates, SmoothRates
 from inforeg_lightning.methods.agm import AGM
 from inforeg_lightning.methods.alternating_greedy import AlternatingGreedy
+from inforeg_lightning.methods.auto_balance import AutoBalance
 from inforeg_lightning.methods.dgl import DGL
 from inforeg_lightning.methods.gblending import GBlending
 from inforeg_lightning.methods.greedy import Greedy
@@ -34,6 +35,7 @@ __all__ = [
     "PDMP",
     "PMR",
     "AlternatingGreedy",
+    "AutoBalance",
     "DynamicRates",
     "GBlending",
     "Greedy",
