@@ -29,7 +29,7 @@ from running.truth.worlds import Batch, World
 SAMPLES = 4000
 SEEDS = (101, 102, 103)
 """Of the oracle's own samples and weights; a diagnosis draws others."""
-_HIDDEN, _OUT = 32, 16
+HIDDEN, OUT = 32, 16
 CLEAR, NONE = 0.03, 0.015
 """From here on a difference counts; up to here it does not; between them is the edge."""
 
@@ -61,15 +61,15 @@ class Network(nn.Module):
         self.encoders = nn.ModuleDict(
             {
                 name: nn.Sequential(
-                    nn.Linear(width, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _OUT), nn.ReLU()
+                    nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, OUT), nn.ReLU()
                 )
                 for name, width in world.widths.items()
             }
         )
-        features = _OUT * len(world.widths)
-        hidden = nn.Sequential(nn.Linear(features, _HIDDEN), nn.ReLU())
+        features = OUT * len(world.widths)
+        hidden = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU())
         self.head = (
-            nn.Sequential(*hidden, nn.Linear(_HIDDEN, world.classes))
+            nn.Sequential(*hidden, nn.Linear(HIDDEN, world.classes))
             if world.deep
             else nn.Linear(features, world.classes)
         )
@@ -120,8 +120,10 @@ def answer(measured: Mapping[str, float], modalities: tuple[str, ...]) -> Truth:
     share = (mended - measured["fused"]) / behind if behind > 0 else 1.0
     unmended = _at_least(1 - share, 0.6, 0.4)
     harms = _both(_at_least(behind), True if alone_knows else _either(alone_knows, unmended))
-    any_starved = None if None in starved.values() and True not in starved.values() else (
-        True in starved.values()
+    any_starved = (
+        None
+        if None in starved.values() and True not in starved.values()
+        else (True in starved.values())
     )
     gains = _at_least(mended - max(measured["fused"], measured["refit"]))
     verdict = ""

@@ -271,7 +271,8 @@ def _few(rng: np.random.Generator) -> World:
 
 
 def _pictures(rng: np.random.Generator) -> World:
-    pairs = [("top", "bottom"), ("left", "right"), ("all", "noise"), ("all", "rows"), ("all", "top")]
+    names = "top bottom, left right, all noise, all rows, all top"
+    pairs = [tuple(pair.split()) for pair in names.split(", ")]
     pair = pairs[int(rng.integers(len(pairs)))]
     strength = rng.uniform(0.8, 2.0)
     parts = {m: Source(0, strength, picture=p) for m, p in zip("ab", pair, strict=True)}
