@@ -6,6 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities.seed import isolate_rng
+
 from inforeg_lightning.diagnosis.data import make_data
 from inforeg_lightning.diagnosis.errors import DiagnosisError
 from inforeg_lightning.diagnosis.modules import Build, MakeOptimizer, adam, check_build
@@ -85,7 +87,8 @@ def diagnose(
     """
     found_seeds = _seeds(seeds)
     _check(max_epochs, fraction, workers, encoders)
-    check_build(build, optimizer)
+    with isolate_rng():  # a network draws its weights
+        check_build(build, optimizer)
     setup = Setup(
         build,
         make_data(train, validation, test),

@@ -197,7 +197,9 @@ def _one_seed(seed: int, threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "pytorch_lightning")]
     levels = [logger.level for logger in loggers]
-    with isolate_rng():
+    with isolate_rng(), warnings.catch_warnings():
+        # Of a loader or a step for validation that has no counterpart, which is meant so.
+        warnings.filterwarnings("ignore", message=r"You (defined|passed in) a `val")
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - what a user's data set draws from
         torch.manual_seed(seed)

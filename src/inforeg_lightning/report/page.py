@@ -138,7 +138,8 @@ def _diagnosed(name: str, diagnosis: Diagnosis, out: Path) -> dict[str, Any]:
         "What each modality knows, holds and gives",
         "Left: test accuracy of each modality trained alone and of the fused model; hatched is "
         "what encoders that learn by themselves would bring. Middle: a linear probe of each "
-        "encoder, trained alone and in the fused model; a shorter second bar is an encoder that holds less. "
+        "encoder, trained alone and in the fused model; where the second bar is shorter, it holds "
+        "less. "
         "Right: how much of the fused model's accuracy is owed to each. Lines are 95 % intervals.",
         diagnosis.plot,
     )
