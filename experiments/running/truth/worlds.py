@@ -245,6 +245,12 @@ def _overfitting(rng: np.random.Generator) -> World:
     return _world(parts, train=int(rng.choice([192, 320])))
 
 
+def _misleading(rng: np.random.Generator) -> World:
+    # It names the class in training, and nothing at all later.
+    easy = Source(int(rng.choice([20, 40])), rng.uniform(2.5, 6), shift=50.0)
+    return _world({"a": easy, "b": Source(16, rng.uniform(2.2, 3.5))})
+
+
 def _three(rng: np.random.Generator) -> World:
     kinds = [_easy_hard(rng), _alike(rng), _noise(rng), _weak(rng)]
     first, second = rng.choice(4, 2, replace=False)
@@ -294,6 +300,7 @@ FAMILIES: dict[str, tuple[Callable[[np.random.Generator], World], int]] = {
     "imbalanced": (_imbalanced, 12),
     "few samples": (_few, 12),
     "digits": (_pictures, 10),
+    "misleading": (_misleading, 16),
 }
 """Family -> what draws a world of it, and how many there are."""
 
