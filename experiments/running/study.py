@@ -53,6 +53,8 @@ class Study:
             experiment.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
             against which accuracy is drawn.
+        carry_out: What a study does that has no runs of ``train.py``, given the arguments of the
+            command line; it returns the program's exit status.
     """
 
     about: str
@@ -64,6 +66,7 @@ class Study:
     further: Callable[[Sequence[int], Results], Iterable[Job]] | None = None
     tabulate: "Callable[[Sequence[int], Results], Sequence[Summary]] | None" = None
     plots: tuple[str, ...] = ()
+    carry_out: Callable[[Any], int] | None = None
 
     def jobs(self, methods: Sequence[str], seeds: Sequence[int]) -> list[Job]:
         """The first runs, seed by seed: an early end leaves whole comparisons."""

@@ -52,7 +52,7 @@ def test_the_interaction_of_three_is_the_mean_over_orders_as_well():
 
 def test_an_interval_over_samples_is_that_of_a_mean():
     x = RNG.normal(size=(1, 400))
-    found = estimate(x)
+    found = estimate(np.concatenate([x, x]))
     half = 1.966 * x.std(ddof=1) / 20
     assert found.value == pytest.approx(x.mean())
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.01)
@@ -60,13 +60,25 @@ def test_an_interval_over_samples_is_that_of_a_mean():
 
 def test_seeds_that_differ_widen_the_interval_and_seeds_that_agree_do_not():
     samples = RNG.normal(size=(1, 400))
-    alike = estimate(samples + np.zeros((3, 1)))
+    alike = estimate(samples + np.zeros((2, 1)))
     apart = estimate(samples + np.array([[-1.0], [0.0], [1.0]]))
     assert alike.high - alike.low == pytest.approx(
-        estimate(samples).high - estimate(samples).low, rel=0.01
+        estimate(samples + np.zeros((5, 1))).high - estimate(samples + np.zeros((5, 1))).low
     )
     # A t interval of three seeds: 4.30 · 1 / √3 on either side.
     assert (apart.high - apart.low) / 2 == pytest.approx(2.48, rel=0.05)
+
+
+def test_a_single_seed_is_not_taken_for_certain():
+    same = np.ones((1, 400))
+    half = 1.96 * measures_spread()
+    assert estimate(same).low == pytest.approx(1 - half, abs=1e-3)
+
+
+def measures_spread():
+    from inforeg_lightning.diagnosis.intervals import ONE_SEED
+
+    return ONE_SEED
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():

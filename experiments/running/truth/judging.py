@@ -1,6 +1,7 @@
 """Diagnose the worlds as a user would, and hold what is said against what is true."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as L
@@ -9,12 +10,18 @@ import torch.nn.functional as F
 
 from inforeg_lightning.diagnosis import STATES, UNCLEAR, Thresholds, diagnose
 from inforeg_lightning.diagnosis.intervals import Estimate
-from inforeg_lightning.diagnosis.report import Diagnosis
+from inforeg_lightning.diagnosis.measures import measure
+from inforeg_lightning.diagnosis.report import Diagnosis, plain_evidence
 from inforeg_lightning.diagnosis.rules import Evidence, state_of, verdict_of
 from running.truth.oracle import Network
-from running.truth.worlds import Batch, World
+from running.truth.oracle import answer as answer_of
+from running.truth.oracle import measure as measure_world
+from running.truth.vectorised import runs_of
+from running.truth.worlds import Batch, World, all_worlds
 
 SEEDS = (0, 1, 2)
+_EVERY = 10
+"""After so many worlds what was found is kept."""
 
 
 class WorldModule(L.LightningModule):
@@ -117,3 +124,81 @@ def summary(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "starved, said of any that is not": [others.count("starved"), len(others)],
         "confusion": confusion(pairs),
     }
+
+
+def complete(content: dict[str, Any], workers: int) -> Iterator[dict[str, Any]]:
+    """Measure the answers and the evidence that a file of results lacks, and judge.
+
+    Args:
+        content: What the file holds.
+        workers: Worlds side by side.
+
+    Yields:
+        What it should hold, now and then, and at the end.
+    """
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    answers, evidence = dict(content.get("answers", {})), dict(content.get("evidence", {}))
+    missing = [w for w in all_worlds() if w.name not in answers or w.name not in evidence]
+    pool = Parallel(n_jobs=workers, return_as="generator")
+    work = pool(delayed(_examined)(w, answers.get(w.name)) for w in missing)
+    bar = tqdm(zip(missing, work, strict=True), total=len(missing), disable=not missing)
+    for number, (world, (answer, found)) in enumerate(bar):
+        answers[world.name], evidence[world.name] = answer, found
+        if number % _EVERY == _EVERY - 1:
+            yield {"answers": answers, "evidence": evidence}
+    yield {"judged": judge_all(answers, evidence), "answers": answers, "evidence": evidence}
+
+
+def judge_all(answers: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """What is right and wrong of each half, of models and of modalities."""
+    at, halves = Thresholds(), {"tuned on (even numbers)": 0, "never tuned on (odd numbers)": 1}
+    left_out = sum(not answer["verdict"] for answer in answers.values())
+    found: dict[str, Any] = {"worlds without a known answer, left out": left_out}
+    for half, rest in halves.items():
+        models, modalities, wrong = [], [], {}
+        for name, answer in answers.items():
+            if int(name.rpartition("-")[2]) % 2 != rest or not answer["verdict"]:
+                continue
+            said, states = judged(evidence[name], at)
+            models.append((answer["verdict"], said))
+            modalities += [(t, states[m]) for m, t in answer["states"].items() if t]
+            if said != answer["verdict"]:
+                wrong[name] = [answer["verdict"], said]
+        found[half] = {"models": summary(models), "modalities": summary(modalities), "wrong": wrong}
+    return found
+
+
+def described(content: Mapping[str, Any]) -> str:
+    """The confusion matrices in Markdown, as documents show them."""
+    lines = []
+    for half, found in content["judged"].items():
+        if not isinstance(found, Mapping):
+            lines += [f"{half}: {found}", ""]
+            continue
+        for of in ("models", "modalities"):
+            here = found[of]
+            share = 100 * here["right"] / max(here["worlds"], 1)
+            lines += [
+                f"{of}, {half}: {here['right']} of {here['worlds']} right ({share:.1f} %)",
+                "",
+            ]
+            for question in ("healthy model", "any that is not"):
+                key = next(k for k in here if k.endswith(question))
+                lines.append(f"{key}: {here[key][0]} of {here[key][1]}")
+            lines += ["", "| truth | " + " | ".join(STATES) + " |", "|---" * 6 + "|"]
+            for truth, row in here["confusion"].items():
+                lines.append("| " + " | ".join([truth, *(str(row[s]) for s in STATES)]) + " |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _examined(world: World, answer: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    """The answer, unless it is known, and the evidence of the diagnosis."""
+    torch.set_num_threads(1)
+    if answer is None:
+        truth = answer_of(measure_world(world), tuple(world.sources))
+        answer = {**asdict(truth), "states": dict(truth.states)}
+    found = measure(runs_of(world, SEEDS), [*world.sources])
+    return answer, plain_evidence(found.evidence)

@@ -135,7 +135,7 @@ def conclude(
         found.notes,
         _cost(runs),
         dict(reference),
-        _plain(evidence),
+        plain_evidence(evidence),
     )
 
 
@@ -172,7 +172,9 @@ def rows(found: Measures, modalities: Sequence[str]) -> list[Row]:
     return table
 
 
-def _plain(evidence: Evidence) -> dict[str, Any]:
+def plain_evidence(evidence: Evidence) -> dict[str, Any]:
+    """Evidence as plain data: value, low and high of each number."""
+
     def ends(x: Estimate | None) -> list[float] | None:
         return None if x is None else [*x.to_dict().values()]
 

@@ -1,0 +1,47 @@
+"""Worlds whose answer is known: how often a diagnosis is right, and whom it calls starved.
+
+The answers are an oracle's, with many samples, and are kept in ``experiments/results/truth.json``;
+so is the evidence of each diagnosis. Thresholds were tuned on worlds with even numbers. Those with
+odd numbers judge them.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from running.study import Study
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "truth.json"
+
+
+def carry_out(arguments: Any) -> int:
+    """Measure what is missing of answers and evidence, judge, and print the confusion matrices.
+
+    Args:
+        arguments: Of the command line; ``--out`` names another file, which begins empty, and
+            ``--workers`` is how many worlds are measured side by side.
+    """
+    from running.truth.judging import complete, described
+
+    place = arguments.out or RESULTS
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        content = {}
+    except (OSError, ValueError) as error:
+        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+        return 1
+    for found in complete(content, arguments.workers or 1):
+        place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        content = found
+    print(described(content))
+    return 0
+
+
+STUDY = Study(
+    "worlds whose answer is known: how often `diagnose` is right (no overrides)",
+    methods=(),
+    seeds=(0, 1, 2),
+    carry_out=carry_out,
+)
