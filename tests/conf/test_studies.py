@@ -10,7 +10,7 @@ import pytest
 from inforeg_lightning.report import read_tables
 
 QUICK = ("experiment=synthetic", "trainer.max_epochs=1")
-STUDIES = ["K", "beta", "calibration", "comparison", "demo", "table2", "table3", "table4"]
+STUDIES = ["K", "beta", "calibration", "comparison", "demo", "table2", "table3", "table4", "truth"]
 
 
 @pytest.fixture

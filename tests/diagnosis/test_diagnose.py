@@ -2,6 +2,7 @@
 
 import json
 
+import joblib
 import lightning.pytorch as L
 import pytest
 import torch
@@ -225,3 +226,10 @@ def test_encoders_of_frames_tokens_and_tuples():
 
 def test_encoders_are_named_as_everywhere():
     assert [*ENCODERS] == ["a", "b"]
+
+
+def test_runs_side_by_side_leave_what_runs_in_turn_leave(diagnosed, tmp_path):
+    with joblib.parallel_config(backend="sequential"):  # processes would cost seconds to start
+        found = diagnose(Tiny, *loaders(), **call(workers=2, seeds=2, folder=tmp_path))
+    assert found.table == diagnosed[0].table
+    assert len([*tmp_path.glob("*.npz")]) == 8

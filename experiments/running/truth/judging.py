@@ -1,5 +1,6 @@
 """Diagnose the worlds as a user would, and hold what is said against what is true."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +20,7 @@ from running.truth.oracle import measure as measure_world
 from running.truth.vectorised import runs_of
 from running.truth.worlds import Batch, World, all_worlds
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 _EVERY = 10
 """After so many worlds what was found is kept."""
 
@@ -75,6 +76,17 @@ def examine(world: World, seeds: Sequence[int] = SEEDS) -> Diagnosis:
         threads=1,
         progress=False,
     )
+
+
+def examine_by_name(names: Sequence[str]) -> int:
+    """Print the diagnosis of some worlds; 1 where there is no such world."""
+    known = {world.name: world for world in all_worlds()}
+    if unknown := [name for name in names if name not in known]:
+        print(f"there is no world {unknown[0]!r}; there are: {', '.join(known)}", file=sys.stderr)
+        return 1
+    for name in names:
+        print(f"{name}\n{examine(known[name])}\n")
+    return 0
 
 
 def judged(evidence: Mapping[str, Any], at: Thresholds) -> tuple[str, dict[str, str]]:

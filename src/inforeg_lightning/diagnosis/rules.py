@@ -33,15 +33,17 @@ class Thresholds:
         table: What better encoders must at least bring.
         harm: By how much the fused model is at least below one modality alone.
         width: An answer "no" needs an upper end below this many times the threshold.
+        narrow: How much of a 95 % interval the rules look at; 0.65 is about an 80 % interval.
         mended: The part of the harm that must come back for it to be starvation.
     """
 
     near_chance: float = 0.04
     drop: float = 0.03
-    less: float = 0.03
-    table: float = 0.02
+    less: float = 0.01
+    table: float = 0.04
     harm: float = 0.03
     width: float = 2.5
+    narrow: float = 0.65
     mended: float = 0.5
 
 
@@ -66,29 +68,31 @@ class Evidence:
     table: Estimate | None
 
 
-def reaches(found: Estimate | None, least: float, width: float) -> bool | None:
+def reaches(found: Estimate | None, least: float, at: Thresholds) -> bool | None:
     """Whether a difference is at least so large.
 
     Yes, if it is in the mean and the interval lies above 0. No, if it is not in the mean and the
-    interval ends below ``width`` times the threshold. Else the interval allows either.
+    interval ends below ``at.width`` times the threshold. Else the interval allows either.
     """
     if found is None:
         return None
-    if found.value >= least and found.low > 0:
+    low = found.value - at.narrow * (found.value - found.low)
+    high = found.value + at.narrow * (found.high - found.value)
+    if found.value >= least and low > 0:
         return True
-    if found.value < least and found.high < width * least:
+    if found.value < least and high < at.width * least:
         return False
     return None
 
 
 def knows_something(evidence: Evidence, modality: str, at: Thresholds) -> bool | None:
     """Whether a modality alone is clearly above chance."""
-    return reaches(evidence.over_chance[modality], at.near_chance, at.width)
+    return reaches(evidence.over_chance[modality], at.near_chance, at)
 
 
 def is_used(evidence: Evidence, modality: str, at: Thresholds) -> bool | None:
     """Whether the fused model loses something without a modality."""
-    return reaches(evidence.drop[modality], at.drop, at.width)
+    return reaches(evidence.drop[modality], at.drop, at)
 
 
 def is_weak(evidence: Evidence, modality: str, at: Thresholds) -> bool | None:
@@ -101,17 +105,17 @@ def is_weak(evidence: Evidence, modality: str, at: Thresholds) -> bool | None:
 def holds_less(evidence: Evidence, modality: str, at: Thresholds) -> bool | None:
     """Whether the joint encoder holds clearly less than the one trained alone."""
     found = evidence.probe[modality]
-    return None if found is None else reaches(turned(found), at.less, at.width)
+    return None if found is None else reaches(turned(found), at.less, at)
 
 
 def is_on_the_table(evidence: Evidence, at: Thresholds) -> bool | None:
     """Whether encoders that learn by themselves would do better than the fused model."""
-    return reaches(evidence.table, at.table, at.width)
+    return reaches(evidence.table, at.table, at)
 
 
 def is_below_one_alone(evidence: Evidence, at: Thresholds) -> bool | None:
     """Whether the fused model is clearly below one modality alone."""
-    return None if evidence.gain is None else reaches(turned(evidence.gain), at.harm, at.width)
+    return None if evidence.gain is None else reaches(turned(evidence.gain), at.harm, at)
 
 
 def is_mended(evidence: Evidence, at: Thresholds) -> bool | None:
