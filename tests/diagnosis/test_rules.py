@@ -105,7 +105,7 @@ def test_what_was_not_measured_cannot_tell():
 def test_a_difference_has_to_be_large_and_certain():
     assert rules.reaches(near(0.05), 0.03, AT) is True
     assert rules.reaches(near(0.01), 0.03, AT) is False
-    assert rules.reaches(Estimate(0.05, -0.01, 0.11), 0.03, AT) is None
+    assert rules.reaches(Estimate(0.05, -0.06, 0.16), 0.03, AT) is None
     assert rules.reaches(Estimate(0.01, -0.2, 0.2), 0.03, AT) is None
     assert rules.reaches(None, 0.03, AT) is None
 

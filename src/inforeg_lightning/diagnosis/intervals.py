@@ -51,8 +51,9 @@ def estimate(values: Array, confidence: float = 0.95) -> Estimate:
     Samples and seeds are crossed: what varies between samples is alike in all seeds, and what
     varies between seeds is alike in all samples. So the variance of the mean is estimated as
     ``v = var over samples / N + var over seeds / S`` of the respective means, and the degrees of
-    freedom by Welch and Satterthwaite. Where samples dominate, the interval is that of a large test
-    set; where seeds do, it is as wide as few seeds deserve. A single seed is given :data:`ONE_SEED`.
+    freedom by Welch and Satterthwaite. Where samples dominate, the interval is that of a large
+    test set; where seeds do, it is as wide as few seeds deserve. A single seed is given
+    :data:`ONE_SEED`.
 
     Args:
         values: Shape ``(S, N)``.
