@@ -1,8 +1,8 @@
 """Worlds whose answer is known: how often a diagnosis is right, and whom it calls starved.
 
 The answers are an oracle's, with many samples, and are kept in ``experiments/results/truth.json``;
-so is the evidence of each diagnosis. Thresholds were tuned on worlds with even numbers. Those with
-odd numbers judge them.
+so is the evidence of each diagnosis. Thresholds were tuned on the worlds with numbers below 100;
+those from 100 on were drawn when the rules were fixed, and judge them.
 """
 
 import json
@@ -45,6 +45,6 @@ def carry_out(arguments: Any) -> int:
 STUDY = Study(
     "worlds whose answer is known: how often `diagnose` is right (no overrides)",
     methods=(),
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3, 4),
     carry_out=carry_out,
 )

@@ -10,16 +10,18 @@ import torch
 from inforeg_lightning.diagnosis import STARVED, Thresholds
 from inforeg_lightning.diagnosis.measures import measure
 from running.truth.judging import confusion, examine, judge_all, judged, summary
-from running.truth.oracle import answer
-from running.truth.vectorised import runs_of
-from running.truth.worlds import FAMILIES, all_worlds
+from running.truth.networks import runs_of
+from running.truth.oracle import answer, differences
+from running.truth.worlds import FAMILIES, FRESH, all_worlds
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results" / "truth.json"
 WORLDS = {world.name: world for world in all_worlds()}
 
 
 def test_there_are_at_least_120_worlds_each_of_another_name_and_seed():
-    assert len(WORLDS) == sum(count for _, count in FAMILIES.values()) >= 120
+    fresh = sum(world.number >= FRESH for world in WORLDS.values())
+    assert len(WORLDS) - fresh == sum(count for _, count in FAMILIES.values()) >= 120
+    assert fresh >= 120
     assert len({world.seed for world in WORLDS.values()}) == len(WORLDS)
 
 
@@ -43,7 +45,7 @@ def test_what_a_source_shows():
         assert torch.equal(nearest, group)
 
 
-MEASURED = {
+ACCURACIES = {
     "chance": 0.25,
     "fused": 0.90,
     "refit": 0.90,
@@ -57,9 +59,11 @@ MEASURED = {
 }
 
 
-def oracle(**changes):
-    names = {name.replace("_", " "): value for name, value in changes.items()}
-    return answer(MEASURED | names, ("a", "b"))
+def oracle(error=0.0, **changes):
+    of = ACCURACIES | {name.replace("_", " "): value for name, value in changes.items()}
+    alike = {name: [value, value] for name, value in of.items()}
+    measured = of | {n: x[0] for n, x in differences(alike, ["a", "b"]).items()}
+    return answer({name: [value, error] for name, value in measured.items()}, ["a", "b"])
 
 
 def test_the_oracle_s_answers():
@@ -74,9 +78,10 @@ def test_the_oracle_s_answers():
     assert oracle(alone_a=0.96, replaced_a=0.95).verdict == "starved"
 
 
-def test_the_oracle_has_no_answer_on_an_edge():
+def test_the_oracle_has_no_answer_on_an_edge_or_where_its_seeds_differ():
     assert oracle(replaced_b=0.92).verdict == ""
     assert oracle(alone_b=0.30, drop_b=0.02).states["b"] == ""
+    assert oracle(replaced_b=0.95, error=0.04).verdict == ""
 
 
 def test_one_world_by_the_trainer_and_all_at_once():

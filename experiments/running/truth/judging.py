@@ -14,11 +14,10 @@ from inforeg_lightning.diagnosis.intervals import Estimate
 from inforeg_lightning.diagnosis.measures import measure
 from inforeg_lightning.diagnosis.report import Diagnosis, plain_evidence
 from inforeg_lightning.diagnosis.rules import Evidence, state_of, verdict_of
-from running.truth.oracle import Network
+from running.truth.networks import Network, runs_of
 from running.truth.oracle import answer as answer_of
 from running.truth.oracle import measure as measure_world
-from running.truth.vectorised import runs_of
-from running.truth.worlds import Batch, World, all_worlds
+from running.truth.worlds import FRESH, Batch, World, all_worlds
 
 SEEDS = (0, 1, 2, 3, 4)
 _EVERY = 10
@@ -165,13 +164,13 @@ def complete(content: dict[str, Any], workers: int) -> Iterator[dict[str, Any]]:
 
 def judge_all(answers: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
     """What is right and wrong of each half, of models and of modalities."""
-    at, halves = Thresholds(), {"tuned on (even numbers)": 0, "never tuned on (odd numbers)": 1}
+    at, halves = Thresholds(), {"tuned on": False, "never tuned on": True}
     left_out = sum(not answer["verdict"] for answer in answers.values())
     found: dict[str, Any] = {"worlds without a known answer, left out": left_out}
-    for half, rest in halves.items():
+    for half, is_fresh in halves.items():
         models, modalities, wrong = [], [], {}
         for name, answer in answers.items():
-            if int(name.rpartition("-")[2]) % 2 != rest or not answer["verdict"]:
+            if (int(name.rpartition("-")[2]) >= FRESH) != is_fresh or not answer["verdict"]:
                 continue
             said, states = judged(evidence[name], at)
             models.append((answer["verdict"], said))

@@ -302,14 +302,20 @@ FAMILIES: dict[str, tuple[Callable[[np.random.Generator], World], int]] = {
     "digits": (_pictures, 10),
     "misleading": (_misleading, 16),
 }
-"""Family -> what draws a world of it, and how many there are."""
+"""Family -> what draws a world of it, and how many there are to tune rules on."""
+
+
+FRESH = 100
+"""Worlds with this number or a higher one were drawn when the rules were fixed, to judge them."""
+
+FRESH_PER_FAMILY = 10
 
 
 def all_worlds() -> list[World]:
     """Every world, family by family."""
     found = []
     for index, (family, (make, count)) in enumerate(FAMILIES.items()):
-        for number in range(count):
+        for number in (*range(count), *range(FRESH, FRESH + FRESH_PER_FAMILY)):
             world = make(np.random.default_rng([2026, index, number]))
             found.append(replace(world, family=family, number=number))
     return found

@@ -61,18 +61,18 @@ def _knows(panel: Any, diagnosis: Any, names: list[str]) -> None:
 
 def _holds(panel: Any, diagnosis: Any, names: list[str]) -> None:
     """Probes of each encoder: trained alone, and trained jointly."""
+    from matplotlib.patches import Patch
+
     for offset, kind, colour in ((-0.18, "alone", _ALONE), (0.18, "joint", _FUSED)):
         for index, name in enumerate(names):
             value = diagnosis.value("probe of the encoder", f"{name} {kind}")
             if value is not None:
-                label = {"alone": "trained alone", "joint": "in the fused model"}[kind]
-                label = label if not index else ""
-                panel.barh(
-                    index + offset, 100 * value.value, height=0.32, color=colour, label=label
-                )
+                panel.barh(index + offset, 100 * value.value, height=0.32, color=colour)
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
-    panel.legend(loc="lower right", fontsize="small", framealpha=0.85)
+    handles = [Patch(color=_ALONE), Patch(color=_FUSED)]
+    words = ["trained alone", "in the fused model"]
+    panel.legend(handles, words, loc="lower right", fontsize="small", framealpha=0.85)
     panel.set(title="What its encoder holds", xlabel="accuracy of a probe, %", xlim=(0, 100))
 
 

@@ -23,8 +23,8 @@ STATES = (HEALTHY, STARVED, HARMS, WEAK, UNCLEAR)
 class Thresholds:
     """How large a difference has to be, in shares of the test set.
 
-    They were tuned on the worlds with even numbers of ``python experiments/study.py truth``, and
-    judged on those with odd ones.
+    They were tuned on the worlds of ``python experiments/study.py truth`` with numbers below 100,
+    and are judged on those from 100 on.
 
     Attributes:
         near_chance: Alone, a modality this little above the largest class knows nothing.

@@ -87,7 +87,7 @@ def write_report(
     page = out / "report.html"
     page.write_text(text, encoding="utf-8", errors="replace")
     (out / "report.md").write_text(
-        _markdown(summaries, unreadable, remarks), encoding="utf-8", errors="replace"
+        _markdown(summaries, unreadable, remarks, found), encoding="utf-8", errors="replace"
     )
     write_json(
         out / "result.json",
@@ -197,9 +197,17 @@ def _plain(path: Path) -> str:
 
 
 def _markdown(
-    summaries: Sequence[Summary], unreadable: Sequence[Unreadable], remarks: Sequence[str]
+    summaries: Sequence[Summary],
+    unreadable: Sequence[Unreadable],
+    remarks: Sequence[str],
+    diagnoses: Mapping[str, Diagnosis],
 ) -> str:
-    text = "\n".join([*(f"{remark}\n" for remark in remarks), *map(markdown, summaries)])
+    said = [
+        f"## {in_markdown(name)}: {in_markdown(d.verdict)}\n\n"
+        f"{in_markdown(d.sentence)} {in_markdown(d.advice)}\n"
+        for name, d in diagnoses.items()
+    ]
+    text = "\n".join([*(f"{remark}\n" for remark in remarks), *said, *map(markdown, summaries)])
     if unreadable:
         listed = "\n".join(
             f"- {in_markdown(f'{_plain(problem.folder)}: {problem.reason}')}"

@@ -17,7 +17,7 @@ from inforeg_lightning.report.folder import (
     read_history,
     read_result,
 )
-from inforeg_lightning.report.schema import FolderError
+from inforeg_lightning.report.schema import FolderError, check_table
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,11 @@ def load_diagnoses(roots: Iterable[Path]) -> tuple[dict[str, Diagnosis], list[Un
     for path in sorted({path for root in roots for path in root.rglob("diagnosis.json")}):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found[path.resolve().parent.parent.name] = Diagnosis.from_dict(content)
+            diagnosis = Diagnosis.from_dict(content)
+            check_table(diagnosis.table)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            reason = f"diagnosis.json is not a diagnosis ({type(error).__name__}: {error})"
+            reason = f"diagnosis.json is not a diagnosis ({type(error).__name__}: {error!s:.200})"
             unreadable.append(Unreadable(path.parent, reason))
+            continue
+        found[path.resolve().parent.parent.name] = diagnosis
     return found, unreadable

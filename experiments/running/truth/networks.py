@@ -1,4 +1,4 @@
-"""All runs of a diagnosis of a world at once, as batched matrix products.
+"""The network of a world; and all runs of a diagnosis at once, as batched matrix products.
 
 The Trainer's own work is most of the time of networks as small as these. What the runs leave is
 what :func:`~inforeg_lightning.diagnosis.diagnose` has of its runs, and goes through the same
@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from inforeg_lightning.diagnosis.reading import subset_name
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, Job, Run
 from inforeg_lightning.diagnosis.training import probe_classes
-from running.truth.oracle import HIDDEN, OUT
 from running.truth.worlds import Batch, World
 
-BATCH = 64
+BATCH, HIDDEN, OUT = 64, 32, 16
 
 
 def runs_of(world: World, seeds: Sequence[int]) -> list[Run]:
@@ -35,6 +34,42 @@ def runs_of(world: World, seeds: Sequence[int]) -> list[Run]:
     return networks.read(data)
 
 
+class Network(nn.Module):
+    """An encoder of two layers per modality, and a head over all of them.
+
+    Args:
+        world: Whose modalities and classes it has.
+    """
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, OUT), nn.ReLU()
+                )
+                for name, width in world.widths.items()
+            }
+        )
+        features = OUT * len(world.widths)
+        hidden = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU())
+        self.head = (
+            nn.Sequential(*hidden, nn.Linear(HIDDEN, world.classes))
+            if world.deep
+            else nn.Linear(features, world.classes)
+        )
+
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """Modality -> features ``(B, 16)``."""
+        return {name: encoder(batch[name]) for name, encoder in self.encoders.items()}
+
+    def forward(self, batch: Batch, kept: str | None = None) -> Tensor:
+        """Logits; with the features of all modalities but one at zero if ``kept`` names it."""
+        z = self.features(batch)
+        parts = [x if kept in (None, name) else torch.zeros_like(x) for name, x in z.items()]
+        return self.head(torch.cat(parts, dim=1))
+
+
 class Networks(nn.Module):
     """One network per run, with a leading dimension of runs in every parameter.
 
@@ -46,7 +81,7 @@ class Networks(nn.Module):
     def __init__(self, world: World, jobs: Sequence[Job]) -> None:
         super().__init__()
         self.world, self.jobs, self.names = world, jobs, [*world.sources]
-        generator = torch.Generator().manual_seed(world.seed)
+        generator = torch.Generator().manual_seed(world.seed + 1_000_003 * jobs[0].seed)
         self.generator = generator
         runs, parts = len(jobs), len(self.names)
         layers = {}
@@ -101,7 +136,7 @@ class Networks(nn.Module):
     @torch.no_grad()
     def read(self, data: dict[str, Batch]) -> list[Run]:
         """What each run says of validation and test, as a diagnosis keeps it."""
-        z = {split: self.features(self._same(batch)) for split, batch in data.items()}
+        z = {split: self.features(self.for_all(batch)) for split, batch in data.items()}
         runs = [Run(job, {"epochs": self.world.epochs}) for job in self.jobs]
         logits = {s: self.head(z[s]) for s in ("validation", "test")}
         logits = {f"{split} logits": x for split, x in logits.items()}
@@ -133,7 +168,8 @@ class Networks(nn.Module):
                     )
         return runs
 
-    def _same(self, batch: Batch) -> Batch:
+    def for_all(self, batch: Batch) -> Batch:
+        """A batch, the same for every run."""
         return {m: batch[m].expand(len(self.jobs), *batch[m].shape) for m in self.names}
 
     def _layer(self, name: str, x: Tensor) -> Tensor:
