@@ -21,12 +21,13 @@ def carry_out(arguments: Any) -> int:
     Args:
         arguments: Of the command line; ``--out`` names another file, which begins empty, and
             ``--workers`` is how many worlds are measured side by side. ``--methods`` names worlds
-            whose diagnosis is made by the Trainer, as a user's is, and printed.
+            whose diagnosis is made by the Trainer, as a user's is, and printed (and written to
+            ``--out``).
     """
     from running.truth.judging import complete, described, examine_by_name
 
     if arguments.methods:
-        return examine_by_name(arguments.methods)
+        return examine_by_name(arguments.methods, arguments.out)
     place = arguments.out or RESULTS
     try:
         content = json.loads(place.read_text(encoding="utf-8"))

@@ -1,8 +1,10 @@
 """Diagnose the worlds as a user would, and hold what is said against what is true."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -77,14 +79,26 @@ def examine(world: World, seeds: Sequence[int] = SEEDS) -> Diagnosis:
     )
 
 
-def examine_by_name(names: Sequence[str]) -> int:
-    """Print the diagnosis of some worlds; 1 where there is no such world."""
+def examine_by_name(names: Sequence[str], out: Path | None) -> int:
+    """Print the diagnosis of some worlds, by the Trainer as a user's is.
+
+    Args:
+        names: Of the worlds.
+        out: File to keep them in, as JSON.
+
+    Returns:
+        1 where there is no such world, else 0.
+    """
     known = {world.name: world for world in all_worlds()}
     if unknown := [name for name in names if name not in known]:
         print(f"there is no world {unknown[0]!r}; there are: {', '.join(known)}", file=sys.stderr)
         return 1
-    for name in names:
-        print(f"{name}\n{examine(known[name])}\n")
+    found = {name: examine(known[name]) for name in names}
+    for name, diagnosis in found.items():
+        print(f"{name}\n{diagnosis}\n")
+    if out is not None:
+        content = {name: diagnosis.to_dict() for name, diagnosis in found.items()}
+        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -200,6 +200,8 @@ def _one_seed(seed: int, threads: int | None) -> Iterator[None]:
     with isolate_rng(), warnings.catch_warnings():
         # Of a loader or a step for validation that has no counterpart, which is meant so.
         warnings.filterwarnings("ignore", message=r"You (defined|passed in) a `val")
+        # Lightning 2.6.6 asks torch's pytree in a way that torch 2.14 deprecates.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - what a user's data set draws from
         torch.manual_seed(seed)
