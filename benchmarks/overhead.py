@@ -60,12 +60,22 @@ METHODS: dict[str, dict[str, Any]] = {
     "InfoReg": {},
     "OGM": {},
     "OGMGE": {},
-    "Greedy": {},
+    "AlternatingGreedy": {},
     "AGM": {},
+    "AutoBalance": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
+    "DGL": {},
     "GBlending": {},
+    "MLB": {},
     "MMPareto": {},
+    "ModalityDropout": {},
+    "OPM": {"p_exe": 1.0},
+    "TorchJD": {},
+    "PDMP": {"performance": (0, 1), "gamma_p": 1.5, "gamma_r": 0.5},
+    "RedReg": {},
+    "ReLearning": {},  # acts between epochs
     "MSLR": {"rates": (0.9, 1.1)},
+    "UnimodalLosses": {},
 }
 _WARM_UP = 3
 """Rounds that are left out: in the first two, PMR has no prototypes."""

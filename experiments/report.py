@@ -1,9 +1,12 @@
 """Fold run folders into tables, figures and one HTML page, or print those of an earlier report.
 
+With ``--documents`` it writes the tables in ``docs/`` anew from ``experiments/results/``.
+
 Examples::
 
     python experiments/report.py runs/av_digits
     python experiments/report.py experiments/results/av_digits_study.json
+    python experiments/report.py --documents
 """
 
 import argparse
@@ -22,12 +25,15 @@ from inforeg_lightning.report import (
     sweep_plots,
     write_report,
 )
+from running.generated import stale
 from running.references import remarks
 
 
 def main() -> int:
     """Write the report that the command line asks for; 1 where there is nothing to report."""
     arguments = _arguments()
+    if arguments.documents:
+        return _write_documents()
     files = [path for path in arguments.runs if path.suffix == ".json"]
     if files:
         return _print_tables(files)
@@ -63,7 +69,10 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "runs", nargs="+", type=Path, help="folders to search, or result.json files of reports"
+        "runs", nargs="*", type=Path, help="folders to search, or result.json files of reports"
+    )
+    parser.add_argument(
+        "--documents", action="store_true", help="write the generated tables of docs/ anew"
     )
     parser.add_argument(
         "--out", type=Path, help="where the report goes (default: `report` in the first folder)"
@@ -73,7 +82,17 @@ def _arguments() -> argparse.Namespace:
         "--tsne", action="store_true", help="draw the encoders' features too (seconds per panel)"
     )
     parser.add_argument("--sweep", metavar="PARAMETER", help="draw accuracy against beta or K too")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if bool(arguments.runs) == arguments.documents:
+        parser.error("give either RUNS or --documents")
+    return arguments
+
+
+def _write_documents() -> int:
+    for page, text in stale().items():
+        page.write_text(text, encoding="utf-8")
+        print(f"written: {page}")
+    return 0
 
 
 def _print_tables(files: list[Path]) -> int:

@@ -22,7 +22,7 @@ if __name__ == "__main__":  # before imports that take seconds
 import hydra
 from omegaconf import DictConfig
 
-from running.compose import check_groups, current_place
+from running.compose import check_groups, current
 from running.errors import RecipeError
 
 
@@ -33,8 +33,9 @@ def compose_and_run(cfg: DictConfig) -> None:
     from running.checks import check
     from running.training import run
 
+    cfg, place = current(cfg)
     check(cfg)
-    run(cfg, current_place(cfg))
+    run(cfg, place)
 
 
 def main() -> int:

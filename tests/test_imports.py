@@ -49,9 +49,10 @@ def test_the_version_is_that_of_the_project():
 @pytest.mark.parametrize("folder", ["__init__.py", "callbacks", "methods", "engine"])
 def test_the_callback_needs_torch_and_lightning_only(folder):
     assert outside(folder, at_the_top_only=True) <= {"torch", "lightning"}
-    # In a function of it: who asks for a table or a figure has the package for it.
-    drawn = {"pandas", "matplotlib"} if folder == "engine" else set()
-    assert outside(folder, at_the_top_only=False) <= {"torch", *LIGHTNINGS, *drawn}
+    # In a function of it: who asks for tables, figures, clusters or UPGrad has the package for it.
+    asked_for = {"engine": {"pandas", "matplotlib"}, "methods": {"sklearn", "torchjd"}}
+    used = asked_for.get(folder, set())
+    assert outside(folder, at_the_top_only=False) <= {"torch", *LIGHTNINGS, *used}
 
 
 def test_pandas_and_matplotlib_are_of_the_summary_alone():

@@ -133,6 +133,8 @@ def _check_arguments(path: str, node: DictConfig, target: Callable[..., Any]) ->
         close = difflib.get_close_matches(name, parameters, n=1)
         hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"
         raise RecipeError(f"{path}.{name} is not an argument of {node['_target_']}; {hint}")
+    if node.get("_partial_"):  # the rest is given by who calls it
+        return
     required = {
         name
         for name, p in parameters.items()

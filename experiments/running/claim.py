@@ -45,6 +45,8 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         for name, node in plain["callbacks"].items()
         if isinstance(node, dict) and "_target_" in node
     }
+    if plain["init"]["encoders"] is not None:
+        built["init"] = plain["init"]
     for group, key in _WITHOUT_INFLUENCE:
         built[group].pop(key, None)
     return built

@@ -1,7 +1,7 @@
 """Carry out a study: plan its runs, train those that are missing, report them all."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from inforeg_lightning.report import Run, Unreadable, load_run, load_runs, summarise, write_report
+from inforeg_lightning.report.folder import write_json
 from inforeg_lightning.report.schema import FolderError
 from running.building import build_data, build_trainer
 from running.checks import check, switch
@@ -79,11 +80,10 @@ def conduct(asked: Asked, console: Console) -> int:
     failed: dict[Path, str] = {}
     with _alone(out, asked.seeds, plan.values()):
         failed |= _train(plan.values(), out, asked, console)
-        if asked.study.further is not None:
-            more = asked.study.further(asked.seeds, _results(plan))
+        while more := _further(asked, plan):
             known = {planned.folder for planned in plan.values()}
-            plan |= _planned(asked, [job for job in more if job not in plan])
-            added = {p.folder: p for p in plan.values() if p.folder not in known}
+            plan |= more
+            added = {p.folder: p for p in more.values() if p.folder not in known}
             failed |= _train(added.values(), out, asked, console)
         _report(asked, plan, out, console)
     for folder, problem in failed.items():
@@ -108,6 +108,14 @@ def _planned(asked: Asked, jobs: Sequence[Job]) -> dict[Job, Planned]:
         processes = _processes(cfg)
         plan[job] = Planned(cfg, folder, Task(own, processes), done)
     return plan
+
+
+def _further(asked: Asked, plan: Mapping[Job, Planned]) -> dict[Job, Planned]:
+    """What is to be trained after what has been, if there is anything."""
+    if asked.study.further is None:
+        return {}
+    more = asked.study.further(asked.seeds, _results(plan))
+    return _planned(asked, [job for job in dict.fromkeys(more) if job not in plan])
 
 
 def _processes(cfg: DictConfig) -> int:
@@ -170,7 +178,7 @@ def _workers(cfg: DictConfig) -> int:
     return max(1, (cores or 1) // (trainer.num_devices * trainer.num_nodes))
 
 
-def _results(plan: dict[Job, Planned]) -> Results:
+def _results(plan: Mapping[Job, Planned]) -> Results:
     found: dict[Job, Run] = {}
     for job, planned in plan.items():
         try:
@@ -194,6 +202,9 @@ def _report(asked: Asked, plan: dict[Job, Planned], out: Path, console: Console)
         page = write_report(
             summaries, unreadable, out, asked.command, above, asked.study.more_plots()
         )
+        if asked.study.keep is not None:
+            kept = asked.study.keep(asked.seeds, _results(plan))
+            write_json(out / "kept.json", {"command": asked.command, **kept})
     show_tables(summaries, above, console)
     for problem in unreadable:
         console.print(

@@ -25,17 +25,18 @@ class EpochLines(Callback):
         seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
         prefix = "val/accuracy_"
         of = [f"{k.removeprefix(prefix)} {v:.3f}" for k, v in seen.items() if k.startswith(prefix)]
+        by_modality = f" ({', '.join(of)})" if of else ""
         print(
             f"  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             f"  train loss {seen.get('train/loss', float('nan')):.3f}"
-            f"  val accuracy {seen.get('val/accuracy', float('nan')):.3f} ({', '.join(of)})",
+            f"  val accuracy {seen.get('val/accuracy', float('nan')):.3f}{by_modality}",
             flush=True,
         )
 
 
 def epoch_of_line(line: str) -> Epoch | None:
     """The epoch that a line of :class:`EpochLines` tells of, ``None`` for any other line."""
-    found = re.match(r"  epoch (\d+)/(\d+)  .*val accuracy (nan|[0-9.]+) ", line)
+    found = re.match(r"  epoch (\d+)/(\d+)  .*val accuracy (nan|[0-9.]+)", line)
     if found is None:
         return None
     accuracy = None if found[3] == "nan" else float(found[3])

@@ -48,9 +48,12 @@ class Study:
         overrides: Overrides of every run.
         points: Further overrides, each of which is a run of its own for each method and seed.
         plan: What is trained first, given methods and seeds, if it is not all of these.
-        further: What is trained after that, given what was asked for and has been found.
+        further: What is trained after that, given the seeds and what has been found; asked again
+            until it names no new run.
         tabulate: From the results to the summaries that are reported, if it is not one summary per
             experiment.
+        keep: From the results to what is written as ``kept.json`` beside the report, for a file in
+            ``experiments/results`` that documents are made from.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
             against which accuracy is drawn.
         carry_out: What a study does that has no runs of ``train.py``, given the arguments of the
@@ -65,6 +68,7 @@ class Study:
     plan: "Callable[[Sequence[str], Sequence[int]], Iterable[Job]] | None" = None
     further: Callable[[Sequence[int], Results], Iterable[Job]] | None = None
     tabulate: "Callable[[Sequence[int], Results], Sequence[Summary]] | None" = None
+    keep: Callable[[Sequence[int], Results], dict[str, Any]] | None = None
     plots: tuple[str, ...] = ()
     carry_out: Callable[[Any], int] | None = None
 
@@ -114,4 +118,4 @@ def load(name: str) -> Study:
 
 def listed() -> str:
     """All studies, a line each."""
-    return "\n".join(f"  {name:<12}{load(name).about}" for name in names())
+    return "\n".join(f"  {name:<14}{load(name).about}" for name in names())

@@ -18,8 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from inforeg_lightning.report.folder import (
     CHECKPOINT_FOLDER,
+    Predictions,
     write_config,
     write_history,
+    write_predictions,
     write_result,
 )
 from running.building import build_data, build_methods, build_model, build_trainer, share_batch
@@ -27,8 +29,9 @@ from running.checks import switch
 from running.claim import claimed, finished, identity
 from running.compose import Place
 from running.errors import RecipeError
-from running.evaluation import evaluate
+from running.evaluation import Outputs, evaluate
 from running.health import Health
+from running.pretrained import begin_from
 from running.progress import EpochLines
 from running.secrets import public
 
@@ -110,10 +113,12 @@ def _train(
         if not (best and last):
             raise RecipeError("the training ended before an epoch was validated; train for longer")
         # The last one last: its features are kept.
-        evaluations = {
+        found = {
             name: evaluate(model, data, judge, Path(file), place.folder)
             for name, file in (("best", best), ("last", last))
         }
+        evaluations = {name: metrics for name, (metrics, _) in found.items()}
+        write_predictions(place.folder, _predictions({n: of for n, (_, of) in found.items()}))
     seconds = {"fit": fitted - started, "total": time.perf_counter() - started}
     result = _result(cfg, place, trainer.current_epoch, seconds) | evaluations
     if health.diverged:
@@ -129,6 +134,7 @@ def _fit(
         torch.set_num_threads(cfg.threads)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model, methods = build_data(cfg), build_model(cfg), build_methods(cfg)
+    methods += begin_from(cfg, model)
     checkpoints = _checkpoints(place.folder / CHECKPOINT_FOLDER)
     trainer = build_trainer(cfg, callbacks=[*methods, *watchers, *checkpoints], logger=logger)
     share_batch(data, trainer)
@@ -137,6 +143,17 @@ def _fit(
         # What follows is for one process; metrics would wait for the others.
         torch.distributed.destroy_process_group()
     return trainer, model, data, methods
+
+
+def _predictions(outputs: Mapping[str, Mapping[str, Outputs]]) -> Predictions:
+    return Predictions(
+        {
+            (name, split): o.log_probabilities
+            for name, of in outputs.items()
+            for split, o in of.items()
+        },
+        {split: o.label for split, o in outputs["last"].items()},
+    )
 
 
 def _judge(cfg: DictConfig, trainer: L.Trainer) -> L.Trainer:
@@ -207,12 +224,10 @@ def _summary(result: Mapping[str, Any]) -> str:
     lines = [f"  {result['epochs']} epochs in {result['seconds']['fit']:.0f} s; test accuracy:"]
     for name, chosen in (("best", "best epoch on validation"), ("last", "last epoch")):
         part = result[name]
-        of = ", ".join(
-            f"{m} {part['test'].get(f'accuracy_{m}', float('nan')):.3f} "
-            f"(probe {part['probe'][m]:.3f})"
-            for m in result["modalities"]
-        )
-        lines.append(
-            f"    {chosen} ({part['epoch'] + 1}): {part['test']['accuracy']:.3f}; heads: {of}"
-        )
+        test = part["test"]
+        heads = {
+            m: f"head {test[k]:.3f}, " for m in part["probe"] if (k := f"accuracy_{m}") in test
+        }
+        of = "; ".join(f"{m}: {heads.get(m, '')}probe {p:.3f}" for m, p in part["probe"].items())
+        lines.append(f"    {chosen} ({part['epoch'] + 1}): {test['accuracy']:.3f} ({of})")
     return "\n".join(lines)

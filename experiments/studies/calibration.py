@@ -5,28 +5,14 @@ The difficulty of AV-Digits was fixed by these numbers alone; regulation plays n
 
 from collections.abc import Iterable, Sequence
 
+from running.baseline_rows import MODALITIES, alone
 from running.study import Job, Study
-
-MODALITIES = ("audio", "image")
-
-
-def alone(modality: str) -> tuple[str, ...]:
-    """The overrides that leave one of the two modalities, and no callback, which needs both."""
-    (other,) = set(MODALITIES) - {modality}
-    return (
-        "callbacks=none",
-        "~callbacks.none",
-        f"callbacks.name={modality}_alone",
-        f"callbacks.title={modality.capitalize()} alone",
-        f"~modalities.{other}",
-        f"~model.encoders.{other}",
-    )
 
 
 def plan(methods: Sequence[str], seeds: Sequence[int]) -> Iterable[Job]:
     """Each modality alone, and what is trained with both."""
     for seed in seeds:
-        yield from (Job(alone(modality), seed) for modality in MODALITIES)
+        yield from (alone(modality).with_seed(seed) for modality in MODALITIES)
         yield from (Job((f"callbacks={method}",), seed) for method in methods)
 
 

@@ -37,10 +37,19 @@ def carry_out(arguments: Any) -> int:
         print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
         return 1
     for found in complete(content, arguments.workers or 1):
-        place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        place.write_text(_a_line_per_world(found), encoding="utf-8")
         content = found
     print(described(content))
     return 0
+
+
+def _a_line_per_world(content: dict[str, Any]) -> str:
+    """JSON whose changes can be read."""
+    parts = []
+    for name, of in content.items():
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in of.items()]
+        parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 STUDY = Study(

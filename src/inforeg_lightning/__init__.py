@@ -7,13 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from inforeg_lightning.callbacks import InfoRegCallback
+    from inforeg_lightning.callbacks import AutoBalanceCallback, InfoRegCallback
     from inforeg_lightning.engine.regulator import Regulator
     from inforeg_lightning.engine.reporting import report_unimodal
 
-__all__ = ["InfoRegCallback", "Regulator", "report_unimodal"]
+__all__ = ["AutoBalanceCallback", "InfoRegCallback", "Regulator", "report_unimodal"]
 
 _HOMES = {
+    "AutoBalanceCallback": "inforeg_lightning.callbacks",
     "InfoRegCallback": "inforeg_lightning.callbacks",
     "Regulator": "inforeg_lightning.engine.regulator",
     "report_unimodal": "inforeg_lightning.engine.reporting",

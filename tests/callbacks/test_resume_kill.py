@@ -1,15 +1,13 @@
 """Processes killed by SIGKILL at random steps, and resumed from their last checkpoint."""
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.comparison import assert_opens_and_closes
 from helpers.modules import assert_same_weights, snapshot
+from helpers.programs import run_program
 from helpers.resuming import BATCHES, train
 
 pytestmark = [
@@ -40,14 +38,7 @@ def points(number: int, seed: int) -> list[str]:
 
 
 def kill_and_resume(folder: Path, children: list[str]) -> None:
-    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, HERE / "killed.py", folder, *children],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_program(HERE / "killed.py", folder, *children, cwd=folder)
     assert done.returncode == 0, done.stderr[-4000:]
     whole = {}
     for period in ("epoch", "4"):

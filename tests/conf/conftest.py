@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -7,11 +5,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from helpers.programs import run_program
+
 ROOT = Path(__file__).resolve().parents[2]
 CONF, EXPERIMENTS = ROOT / "conf", ROOT / "experiments"
 
 # The programs are scripts, not a package: their modules are found as the scripts find them.
 sys.path.insert(0, str(EXPERIMENTS))
+
+import running.compose  # noqa: E402, F401 (gives the configuration its resolver)
 
 
 @pytest.fixture
@@ -31,14 +33,7 @@ def start():
     """Run one of the programs; return the finished process with its output."""
 
     def run(program, *arguments, cwd, status=0):
-        process = subprocess.run(
-            [sys.executable, str(EXPERIMENTS / program), *map(str, arguments)],
-            cwd=cwd,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        process = run_program(EXPERIMENTS / program, *arguments, cwd=cwd)
         assert process.returncode == status, process.stdout + process.stderr
         return process
 

@@ -11,9 +11,10 @@ from inforeg_lightning.callbacks import MethodCallback
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
+FUSIONS = sorted(path.stem for path in (CONF / "fusion").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds"}
-FROM_FILES = {"av_mnist"}
+FROM_FILES = {"av_mnist": r"data/av_mnist:\n  mnist/", "views": r"data/multiple_features:\n"}
 
 
 def _callback(cfg):
@@ -30,7 +31,7 @@ def test_every_experiment_composes_whole(composed, experiment):
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - FROM_STORE - FROM_FILES))
+@pytest.mark.parametrize("experiment", sorted(set(EXPERIMENTS) - FROM_STORE - set(FROM_FILES)))
 def test_every_experiment_passes_the_checks(composed, experiment):
     from running.checks import check
 
@@ -52,9 +53,10 @@ def test_missing_files_are_one_clear_error_that_shows_the_layout(composed, exper
     from running.checks import check
     from running.errors import RecipeError
 
-    with pytest.raises(RecipeError, match=r"Expected below root=data/av_mnist:\n  mnist/"):
+    with pytest.raises(RecipeError, match=rf"Expected below root={FROM_FILES[experiment]}"):
         check(composed(f"experiment={experiment}"))
-    check(composed(f"experiment={experiment}", "+data.download=true"))
+    if experiment == "av_mnist":
+        check(composed(f"experiment={experiment}", "+data.download=true"))
 
 
 @pytest.mark.parametrize("experiment", sorted(FROM_STORE))
@@ -100,14 +102,41 @@ def test_every_method_has_a_callback_for_every_model(composed, experiment, metho
     assert cfg.callbacks.title
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_is_a_head_of_the_model_and_passes_the_checks(composed, fusion):
+    from running.checks import check
+
+    cfg = composed("experiment=synthetic", f"fusion={fusion}")
+    check(cfg)
+    head = instantiate(cfg.model, _convert_="all").head
+    expected = "Linear" if fusion == "concat" else f"{fusion.replace('_', '')}fusion"
+    assert type(head).__name__.lower() == expected.lower()
+
+
 def test_searched_parameters_are_the_defaults_of_the_signature(composed):
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))["callbacks"]
     searched = composed().callbacks
-    for method in set(METHODS) & set(searched):
+    for method, parameters in written.items():
         callback = _callback(composed(f"callbacks={method}"))
         signature = inspect.signature(type(callback)).parameters
-        for name, value in searched[method].items():
-            if not name.startswith("_") and name not in ("encoders", "head", "rates"):
-                assert value == signature[name].default, (method, name)
+        for name, value in parameters.items():
+            if (method, name) == ("mslr", "rates"):  # has no default
+                assert signature[name].default is None
+                continue
+            assert str(value).startswith("${default:"), (method, name)
+            assert searched[method][name] == signature[name].default, (method, name)
+            assert callback.method.settings[name] == signature[name].default, (method, name)
+
+
+def test_a_default_that_no_signature_has_is_one_clear_error(composed):
+    from running.checks import check
+    from running.errors import RecipeError
+
+    of = "${default:inforeg_lightning.callbacks.OGMCallback,%s}"
+    for argument in ("nowhere", "encoders"):
+        override = f"callbacks.ogm.alpha='{of % argument}'"
+        with pytest.raises(RecipeError, match="no argument with a default"):
+            check(composed("experiment=synthetic", "callbacks=ogm", override))
 
 
 def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
@@ -119,6 +148,14 @@ def test_a_searched_parameter_reaches_its_method_and_no_other(composed):
         assert _callback(composed(f"callbacks={method}", override)).method.alpha == value
     rates = _callback(composed("callbacks=mslr", "callbacks.mslr.rates=[0.5,2.0]")).method.rates
     assert [*rates] == [0.5, 2.0]
+
+
+def test_cremad_has_what_the_authors_recommend_for_it(composed):
+    recommended = {"ogm": 0.8, "ogm_ge": 0.8, "agm": 1.5}
+    for method, alpha in recommended.items():
+        cfg = composed("experiment=cremad", f"callbacks={method}")
+        assert _callback(cfg).method.alpha == alpha
+        assert cfg.callbacks.name == f"{method},alpha={alpha}"
 
 
 def test_av_digits_is_trained_as_it_was_calibrated(composed):

@@ -10,7 +10,7 @@ import pytest
         (("prepare.py", "-h"), "python experiments/prepare.py data=cremad data.root=RAW"),
         (("prepare.py", "data=cremad", "--help"), "short_side: 256"),
         (("shard.py", "--help"), "shard_mb: 256"),
-        (("train.py", "--help"), "callbacks: agm, gblending"),
+        (("train.py", "--help"), "callbacks: agm, alternating_greedy"),
         (("study.py", "--help"), "usage: study.py NAME"),
         (("study.py",), "the README's table"),
         (("report.py", "--help"), "--tsne"),

@@ -10,7 +10,21 @@ import pytest
 from inforeg_lightning.report import read_tables
 
 QUICK = ("experiment=synthetic", "trainer.max_epochs=1")
-STUDIES = ["K", "beta", "calibration", "comparison", "demo", "table2", "table3", "table4", "truth"]
+STUDIES = [
+    "K",
+    "auto_balance",
+    "baselines",
+    "beta",
+    "calibration",
+    "comparison",
+    "demo",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "truth",
+    "views",
+]
 
 
 @pytest.fixture
@@ -144,6 +158,7 @@ def test_the_studies_are_the_files():
         ("av_digits", "table4", 4),
         ("av_digits", "demo", 3),
         ("av_digits", "calibration", 3),
+        ("av_digits", "auto_balance", 4),
     ],
 )
 def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, runs):
@@ -169,13 +184,30 @@ def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, 
                 "K": [0.01, 0.02, 0.04, 0.06, 0.08, 0.1],
             }[study]
         )  # the paper's
-    assert all(p.cfg.model.unimodal_losses == (study == "table3") for p in plan.values())
+    with_losses = {"table3": len(plan), "auto_balance": 1}.get(study, 0)
+    assert sum(p.cfg.model.unimodal_losses for p in plan.values()) == with_losses
 
 
-def test_one_modality_alone_is_trained_without_the_other(start, tmp_path):
-    from studies.calibration import alone
+def test_the_baselines_end_in_one_table(program, tmp_path, monkeypatch):
+    """In three stages: the modalities alone, what begins from them, and their ensembles."""
+    from running import conduct
+    from running.compose import composed, place_of
+    from running.runner import Event
+    from running.training import run
 
-    start("train.py", *QUICK, *alone("image"), cwd=tmp_path)
+    def train_here(tasks, workers, log):
+        for index, task in enumerate(tasks):
+            ((cfg, hydra),) = composed([task.overrides])
+            run(cfg, place_of(cfg, hydra), [])
+            yield Event(index, "done")
+
+    monkeypatch.setattr(conduct, "train_all", train_here)
+    assert program("baselines", *QUICK, "--seeds", "0") == 0
+    report = (report_of(tmp_path, "baselines") / "report.md").read_text()
+    rows = ["Joint training", "Audio alone", "Image alone", "Ensemble", "Ensemble, fitted"]
+    rows += ["Unimodally pretrained encoders", "Unimodally pretrained encoders, frozen"]
+    assert [report.count(f"| {row} |") for row in rows] == [2] * len(rows)  # of both checkpoints
+    assert "there is no baseline" not in report
     (file,) = (tmp_path / "runs" / "synthetic" / "image_alone").rglob("result.json")
     result = json.loads(file.read_text())
     assert (result["modalities"], result["title"]) == (["image"], "Image alone")

@@ -2,7 +2,7 @@
 
 import torch
 
-from inforeg_lightning.core._autograd import attach_loss, redirect
+from inforeg_lightning.core._autograd import attach_loss, redirect, touch
 
 
 def test_an_attached_loss_is_minimised_with_the_training_loss():
@@ -20,6 +20,13 @@ def test_the_scale_may_be_a_tensor_of_another_dtype():
     attached = attach_loss(x.sum(), (3 * x).sum(), torch.tensor(2.0, dtype=torch.float32))
     (found,) = torch.autograd.grad(attached, x)
     assert found.tolist() == [7.0, 7.0]
+
+
+def test_an_attached_loss_has_no_sound_gradient_where_the_training_loss_has_none():
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    attached = attach_loss(x.detach().sum(), (3 * x).sum(), 1.0)
+    (found,) = torch.autograd.grad(attached * torch.inf, x)
+    assert found.isnan().all()
 
 
 def test_a_redirected_gradient_goes_to_the_terms_times_their_factors():
@@ -40,3 +47,16 @@ def test_terms_of_another_precision_get_gradients_of_their_own():
     assert output.dtype == torch.bfloat16
     output.sum().backward()
     assert x.grad.tolist() == [0.5] * 3
+
+
+def test_touched_parameters_get_a_gradient_of_zero_and_nothing_else_changes():
+    x = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    idle, frozen = (torch.nn.Parameter(torch.ones(2), requires_grad=r) for r in (True, False))
+    output = x.sin()
+    touched = touch(output, [idle, frozen])
+    assert torch.equal(touched, output)
+    touched.sum().backward()
+    assert torch.equal(x.grad, x.detach().cos())
+    assert torch.equal(idle.grad, torch.zeros(2))
+    assert frozen.grad is None
+    assert touch(output, [frozen]) is output

@@ -7,6 +7,7 @@ from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
     entropy,
+    pmr_binary_coefficients,
     pmr_coefficients,
     prototype_log_probabilities,
 )
@@ -91,3 +92,19 @@ def test_three_are_compared_with_the_mean_of_the_others():
 def test_they_stay_between_0_and_1(strengths):
     for coefficients in pmr_coefficients(torch.tensor(strengths, dtype=torch.float32)):
         assert ((coefficients >= 0) & (coefficients <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("strengths", "expected"),
+    [
+        ([0.2, 0.6], [1, 0]),
+        ([0.6, 0.2], [0, 1]),
+        ([0.4, 0.4], [0, 0]),
+        ([0.2, 0.3, 0.7], [1, 1, 0]),
+        ([math.nan, 0.3, 0.7], [0, 1, 0]),
+    ],
+    ids=["first slower", "second slower", "tie", "three", "one not there"],
+)
+def test_binary_coefficients_speed_up_whom_is_behind_the_others(strengths, expected):
+    found = pmr_binary_coefficients(torch.tensor(strengths, dtype=torch.float64))
+    assert found.tolist() == expected

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.loops import SetUp
-from helpers.modules import snapshot
+from helpers.modules import heads_of, snapshot
 
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 SET_UPS = {
@@ -22,12 +22,14 @@ SET_UPS = {
     "clipped": SetUp("always", clip=0.3),
     "by steps": SetUp("always", period=4),
     "reported": SetUp("always", reports=True),
+    "own heads": SetUp("own heads"),
     "perceptron": SetUp("always", modalities=3, linear=False),
 }
 
 
 def train(set_up: SetUp) -> dict[str, Any]:
     """On this process's share of each batch."""
+    torch.manual_seed(0)  # what unimodal heads are drawn by
     inner = set_up.net()
     net = DistributedDataParallel(inner) if WORLD > 1 else inner
     optimizer = set_up.sgd(inner)
@@ -46,7 +48,7 @@ def train(set_up: SetUp) -> dict[str, Any]:
                 optimizer.step()
                 optimizer.zero_grad()
         regulator.end_epoch()
-        weights.append(snapshot(inner))
+        weights.append(snapshot(inner) | heads_of(regulator))
     if not set_up.reports:
         with regulator.validation() as validated, torch.no_grad():
             for batch in set_up.batches()[:2]:

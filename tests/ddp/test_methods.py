@@ -16,6 +16,7 @@ def test_both_ranks_hold_the_same_weights_after_every_epoch(ranks, method):
     for mine, other in zip(ours["weights"], theirs["weights"], strict=True):
         assert_same_weights(mine, other)
     assert ours["history"] == theirs["history"]
+    assert_same_weights(ours["heads"], theirs["heads"])
 
 
 @every_method
@@ -26,6 +27,8 @@ def test_two_processes_are_one_on_the_same_global_batches(ranks, method):
     one = train(Sampled(samples, 8), method(), max_epochs=METHOD_EPOCHS)
     two = ranks[0][str(method)]
     assert_close_weights(two["weights"], one["weights"])
+    assert_close_weights([two["heads"]], [one["heads"]])
+    assert bool(two["heads"]) == method.makes_heads
     for mine, reference in zip(two["history"], one["history"], strict=True):
         for quantity in method.quantities:
             for modality, value in reference[quantity].items():

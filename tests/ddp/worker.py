@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler
 
 from helpers.methods import METHODS, Method
-from helpers.modules import CLASSES, Late, encoder_paths, give_validation, make_batches
+from helpers.modules import CLASSES, Late, encoder_paths, give_validation, heads_of, make_batches
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
 from inforeg_lightning.callbacks import MethodCallback
@@ -118,7 +118,12 @@ def train(
     )
     give_validation(module, [method])
     trainer.fit(module, ckpt_path=ckpt_path)
-    return {"weights": module.epoch_weights, "history": method.history, "trainer": trainer}
+    return {
+        "weights": module.epoch_weights,
+        "history": method.history,
+        "heads": heads_of(method),
+        "trainer": trainer,
+    }
 
 
 def ddp(module: Late, method: MethodCallback, **settings) -> dict:

@@ -2,9 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from helpers.programs import run_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,9 +17,8 @@ def test_the_code_runs(tmp_path):
     codes = blocks((ROOT / "README.md").read_text(), "python")
     assert codes
     for code in codes:
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-        )
+        (tmp_path / "code.py").write_text(code)
+        done = run_program(tmp_path / "code.py", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "'audio': " in done.stdout
 

@@ -15,7 +15,7 @@ from helpers.modules import CLASSES, WIDTHS, make_batches, names, snapshot
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, Regulator, report_unimodal
 from inforeg_lightning.callbacks import MethodCallback, OGMCallback
-from inforeg_lightning.methods import OGM, InfoReg, Method, OfficialInfoReg
+from inforeg_lightning.methods import OGM, InfoReg, Method, OfficialInfoReg, UnimodalLosses
 
 
 class Net(nn.Module):
@@ -58,6 +58,7 @@ def make_method(name: str) -> Method:
         "paper": lambda: InfoReg(beta=0.7, K=0.02),
         "always": lambda: InfoReg(beta=0.7, window="always"),
         "official": OfficialInfoReg,
+        "own heads": lambda: UnimodalLosses(unimodal_heads="own"),
         "ogm": lambda: OGM(alpha=0.4),
     }[name]()
 

@@ -1,6 +1,7 @@
 """Small multimodal LightningModules that know nothing of the callback."""
 
 from collections.abc import Iterable, Mapping
+from types import MethodType
 
 import lightning.pytorch as L
 import torch
@@ -94,10 +95,11 @@ def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
         for callback in callbacks
     ):
 
-        def validation_step(batch: Mapping[str, Tensor], batch_idx: int) -> None:
-            module(batch)
+        def validation_step(self: Late, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+            self(batch)
 
-        module.validation_step = validation_step  # type: ignore[method-assign]
+        # Of the instance, which a copy of it takes over as its own.
+        module.validation_step = MethodType(validation_step, module)  # type: ignore[method-assign]
         batches = module.batches[:1]
         # Else a loader's iterator draws a seed from torch's generator.
         own = torch.Generator()
@@ -107,7 +109,21 @@ def give_validation(module: Late, callbacks: Iterable[L.Callback]) -> None:
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in module.named_parameters()}
+    """The weights of a module, without the unimodal heads that a callback lends it."""
+    return {
+        name: p.detach().clone()
+        for name, p in module.named_parameters()
+        if not name.startswith("unimodal_heads")
+    }
+
+
+def heads_of(callback: MethodCallback) -> dict[str, Tensor]:
+    """The weights of the unimodal heads that a callback has lent its module."""
+    return {
+        f"{modality}.{name}": p.detach().clone()
+        for modality, head in callback.unimodal_heads.items()
+        for name, p in head.named_parameters()
+    }
 
 
 def assert_same_weights(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

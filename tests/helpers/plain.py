@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers.modules import Late, encoder_paths, make_batches, snapshot
 from helpers.regulated import fit
@@ -14,6 +15,33 @@ from inforeg_lightning.core.window import PaperWindow
 EPOCHS = 6
 K = 0.02
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}
+
+
+class Normed(Late):
+    """Encoders with batch norm: another function in training than in evaluation."""
+
+    def make_encoder(self, inputs: int, width: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, width)
+        )
+
+
+class Convolutional(Late):
+    """Encoders with a convolution, batch norm and a linear layer: weights of 4, 2 and 1 dims."""
+
+    def make_encoder(self, inputs: int, width: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Unflatten(1, (1, 1, inputs)),
+            nn.Conv2d(1, 3, (1, 2)),
+            nn.BatchNorm2d(3),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(3 * (inputs - 1), width),
+        )
+
+
+NETS = pytest.mark.parametrize(("modalities", "kind"), [(2, Late), (3, Normed)])
+"""What a reference test trains."""
 
 
 def unimodal_logits(module: Late, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -84,13 +112,13 @@ def plain_loop(
     return {"weights": weights, "windows": windows, "traces": traces}
 
 
-def train(callback: Any, modalities: int, **settings: Any) -> Late:
+def train(callback: Any, modalities: int, kind: type[Late] = Late, **settings: Any) -> Late:
     """The same training through a Trainer."""
-    return fit(make_plain(modalities, **settings), callback, max_epochs=EPOCHS)["module"]
+    return fit(make_plain(modalities, kind, **settings), callback, max_epochs=EPOCHS)["module"]
 
 
-def make_plain(modalities: int, **settings: Any) -> Late:
-    return Late(modalities, make_batches(modalities), **SETTINGS | settings)
+def make_plain(modalities: int, kind: type[Late] = Late, **settings: Any) -> Late:
+    return kind(modalities, make_batches(modalities), **SETTINGS | settings)
 
 
 def construct(method: type, modalities: int, **settings: Any) -> Any:

@@ -25,18 +25,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.manual import OneForEach
+from helpers.methods import mean_direction
 from helpers.modules import CLASSES, Late, encoder_paths, give_validation, make_batches, names
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
 from inforeg_lightning.callbacks import (
     AGMCallback,
+    AlternatingGreedyCallback,
+    AutoBalanceCallback,
+    DGLCallback,
     GBlendingCallback,
-    GreedyCallback,
+    MLBCallback,
     MMParetoCallback,
+    ModalityDropoutCallback,
     MSLRCallback,
     OGMCallback,
     OGMGECallback,
+    OPMCallback,
+    PDMPCallback,
     PMRCallback,
+    RedRegCallback,
+    ReLearningCallback,
+    TorchJDCallback,
+    UnimodalLossesCallback,
 )
 from inforeg_lightning.core.window import AdaptiveWindow, OutsideWindow, PaperWindow
 
@@ -177,6 +188,7 @@ def mslr(encoders: Mapping[str, str], head: str | None, **settings: Any) -> L.Ca
 
 
 ALWAYS = {"window": "always"}
+RUNNING = ALWAYS | {"measure": "running", "floor": 0.0, "unimodal_heads": "shared"}
 _two_losses = frozenset(NO_HEAD | {"unimodal losses included"})
 _starred = frozenset({"unimodal losses included"})
 METHODS = {
@@ -204,23 +216,49 @@ METHODS = {
         frozenset({"beside another"}),
     ),
     "ogm_ge": Method(OGMGECallback, ALWAYS | {"alpha": 0.5}),
-    "greedy": Method(
-        GreedyCallback,
+    "alternating_greedy": Method(
+        AlternatingGreedyCallback,
         ALWAYS | {"tolerance": 0.0, "steps": 1},
         frozenset(NO_HEAD | {"by hand"}),
     ),
     "mslr": Method(mslr, ALWAYS),
     "agm": Method(AGMCallback, ALWAYS, frozenset(NO_HEAD)),
     "pmr": Method(PMRCallback, ALWAYS | {"mu": 0.5, "entropy_periods": 4}, frozenset(NO_HEAD)),
-    "gblending": Method(GBlendingCallback, ALWAYS | {"super_epoch": 1}, _two_losses),
+    "auto_balance": Method(AutoBalanceCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "dgl": Method(DGLCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "gblending": Method(GBlendingCallback, RUNNING | {"super_epoch": 1}, _two_losses),
     "gblending, super-epochs": Method(
-        GBlendingCallback, ALWAYS | {"super_epoch": 2}, alone=frozenset({"momentum"})
+        GBlendingCallback, RUNNING | {"super_epoch": 2}, alone=frozenset({"momentum"})
     ),
     "gblending, included": Method(
-        included(GBlendingCallback), ALWAYS | {"super_epoch": 1}, alone=_starred
+        included(GBlendingCallback), RUNNING | {"super_epoch": 1}, alone=_starred
     ),
-    "mmpareto": Method(MMParetoCallback, ALWAYS, _two_losses),
-    "mmpareto, included": Method(included(MMParetoCallback), ALWAYS, alone=_starred),
+    "modality dropout": Method(ModalityDropoutCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "opm": Method(OPMCallback, ALWAYS, alone=frozenset({"momentum"})),
+    "torchjd": Method(
+        TorchJDCallback,
+        ALWAYS | {"aggregator": mean_direction, "unimodal_heads": "shared"},
+        alone=frozenset({"momentum"}),
+    ),
+    "mmpareto": Method(MMParetoCallback, ALWAYS | {"unimodal_heads": "shared"}, _two_losses),
+    "mmpareto, included": Method(
+        included(MMParetoCallback), ALWAYS | {"unimodal_heads": "shared"}, alone=_starred
+    ),
+    "mlb": Method(
+        MLBCallback, ALWAYS | {"unimodal_heads": "shared"}, alone=frozenset({"momentum"})
+    ),
+    "pdmp": Method(
+        PDMPCallback,
+        ALWAYS | {"performance": [0, 1], "gamma_p": 1.5, "gamma_r": 0.5},
+        alone=frozenset({"momentum"}),
+    ),
+    "redreg": Method(
+        RedRegCallback,
+        ALWAYS | {"agreement": None, "noise": 0, "unimodal_heads": "shared"},
+        alone=frozenset({"momentum", "three modalities"}),
+    ),
+    "relearning": Method(ReLearningCallback, ALWAYS | {"every": 1}, alone=frozenset({"momentum"})),
+    "unimodal_losses": Method(UnimodalLossesCallback, ALWAYS, alone=frozenset({"momentum"})),
 }
 
 

@@ -267,3 +267,66 @@ def test_every_forward_pass_of_a_batch_optimised_by_hand_is_edited():
     ]
     ours = fit(Late(2, doubled, **SETTINGS), agm(2), max_epochs=EPOCHS)["module"]
     assert_close_weights(by_hand.epoch_weights, ours.epoch_weights)
+
+
+class Pools(Late):
+    """What an encoder returns goes into the head times two."""
+
+    def features(self, batch):
+        return {name: 2 * z for name, z in super().features(batch).items()}
+
+
+class CallsTwice(Late):
+    """An encoder is called twice in a batch."""
+
+    def features(self, batch):
+        super().features(batch)
+        return super().features(batch)
+
+
+@pytest.mark.parametrize("kind", [Pools, CallsTwice])
+def test_inputs_at_zero_need_features_that_go_into_the_head_as_they_are(kind):
+    with pytest.raises(ValueError, match="the encoder of audio once more, but what goes into"):
+        fit(kind(), agm(2, zeroed="inputs"), max_epochs=1)
+    assert fit(kind(), agm(2), max_epochs=1)["history"]
+
+
+def test_inputs_at_zero_need_one_module_for_each_modality():
+    paths = {"audio": ["audio_encoder.0", "audio_encoder.2"], "video": "video_encoder"}
+    with pytest.raises(ValueError, match=r"`encoders\['audio'\]` names 2 modules"):
+        fit(Late(), AGMCallback(paths, head="head", zeroed="inputs"), max_epochs=1)
+    with pytest.raises(ValueError, match=r"`zeroed` must be one of \['features', 'inputs'\]"):
+        agm(zeroed="nothing")
+
+
+class TakesLengths(Late):
+    """An encoder that takes its input by name, and lengths that are no part of it."""
+
+    class Encoder(torch.nn.Module):
+        def __init__(self, inputs, width):
+            super().__init__()
+            self.layer = torch.nn.Linear(inputs, width)
+            self.seen = []
+
+        def forward(self, *, x, lengths):
+            self.seen.append((self.training, x.abs().sum().item(), lengths.sum().item()))
+            return self.layer(x) / lengths[:, None]
+
+    def make_encoder(self, inputs, width):
+        return self.Encoder(inputs, width)
+
+    def features(self, batch):
+        lengths = torch.full((8,), 2.0, dtype=torch.float64)
+        return {n: getattr(self, f"{n}_encoder")(x=batch[n], lengths=lengths) for n in self.names}
+
+
+def test_only_the_input_is_set_to_zero_and_only_in_evaluation_mode():
+    module = TakesLengths(batches=make_batches(batches=1))
+    fit(module, agm(2, zeroed="inputs"), max_epochs=1)
+    (trained, whole, n), (mode, again, m), (padded, nothing, k) = module.audio_encoder.seen
+    assert (trained, mode, padded) == (True, False, False)
+    assert whole == again > 0 == nothing
+    assert n == m == k == 16.0
+    assert module.audio_encoder.training
+    fit(module, None, max_epochs=1)  # the hooks are gone
+    assert len(module.audio_encoder.seen) == 4

@@ -38,7 +38,9 @@ class Perceptron(Validated):
 
 
 def gblending(**settings):
-    return GBlendingCallback(encoder_paths(), head="head", **{"super_epoch": 2} | settings)
+    return GBlendingCallback(
+        encoder_paths(), head="head", **{"super_epoch": 2, "measure": "running"} | settings
+    )
 
 
 def weights_of(callback):

@@ -15,7 +15,7 @@ from inforeg_lightning.core.scores import linear_unimodal_logits
 
 EPOCHS, BATCHES, CLASSES = 4, 2, 3
 WINDOWS = ["paper", "official", "adaptive", "always", "outside", (1, 3)]
-few = settings(max_examples=12, deadline=None)
+few = settings(max_examples=8, deadline=None)
 modalities = st.integers(2, 6)
 windows = st.sampled_from(WINDOWS)
 seeds = st.integers(0, 2**31)

@@ -116,7 +116,8 @@ def test_unimodal_losses_on_both_sides_or_on_none_are_refused():
         train(WithUnimodalLosses())
     module = Late()
     module.unimodal_losses = False
-    trainer = quiet_trainer(callbacks=[mmpareto(unimodal_losses_included=True)])
+    included = mmpareto(unimodal_losses_included=True, unimodal_heads="shared")
+    trainer = quiet_trainer(callbacks=[included])
     with pytest.raises(ValueError, match="Give both the same value"):
         trainer.fit(module)
 
@@ -129,4 +130,4 @@ def test_gamma_is_positive(gamma):
 
 def test_the_flag_is_a_bool():
     with pytest.raises(TypeError, match="must be a bool"):
-        mmpareto(unimodal_losses_included="yes")
+        mmpareto(unimodal_losses_included="yes", unimodal_heads="shared")

@@ -81,6 +81,7 @@ def test_extreme_logits_and_features(method, edge, precision):
 
 
 @every_method
+@pytest.mark.filterwarnings("ignore:.*fewer samples with .* than there are classes")
 def test_batches_of_one_sample(method):
     module = Late(batches=make_batches(size=1))
     assert_finite(method, module, fit(module, method(), max_epochs=EPOCHS)["history"])
@@ -123,10 +124,11 @@ class Broken(Late):
         plain = F.cross_entropy(
             F.linear(features, self.head.weight, self.head.bias), batch["label"]
         )
-        gradients = torch.autograd.grad(plain, [*self.parameters()])
+        weights = {n: p for n, p in self.named_parameters() if n in self.state_dict()}
+        gradients = torch.autograd.grad(plain, [*weights.values()])
         self.expected = {
             name: p.detach() - self.sgd["lr"] * gradient
-            for (name, p), gradient in zip(self.named_parameters(), gradients, strict=True)
+            for (name, p), gradient in zip(weights.items(), gradients, strict=True)
         }
         self.is_bad = self.current_epoch == 1 and batch_idx == 1
         return loss + self.value if self.is_bad and self.in_what == "loss" else loss
@@ -160,7 +162,7 @@ def test_a_step_that_is_not_finite_is_left_alone_and_counted(method, value, in_w
     )
     if not acts_before:
         assert module.steps[5] < 1e-12, "it must be a step of joint training"
-    assert max(module.steps[6:]) > 1e-9, "the steps after it must not be"
+    assert method.acts_between_epochs or max(module.steps[6:]) > 1e-9, "those after it must not be"
     assert all(p.isfinite().all() for p in module.parameters())
     for entry in history:
         for quantity in method.quantities:

@@ -3,8 +3,9 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
-from inforeg_lightning.models import ConvEncoder
+from inforeg_lightning.models import ConvEncoder, MLPEncoder
 
 
 class TestConvEncoder:
@@ -24,6 +25,21 @@ class TestConvEncoder:
         encoder = ConvEncoder(widths=(8, 16))
         encoder(torch.randn(2, 1, 12, 12)).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+    def test_the_fast_pooling_is_that_of_pytorch_to_the_bit(self):
+        torch.manual_seed(0)
+        fast = next(m for m in ConvEncoder(pool=True).modules() if isinstance(m, nn.MaxPool2d))
+        x = torch.randn(5, 8, 13, 12)
+        x[:, :, :6] = x[:, :, :6].round()  # ties, of which a gradient goes to the first
+        found = []
+        for pool in (fast, nn.MaxPool2d(2)):
+            leaf = x.clone().requires_grad_()
+            out = pool(leaf)
+            (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+            found.append((out, leaf.grad))
+        assert type(fast) is not nn.MaxPool2d
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
+        assert found[0][0].is_contiguous()
 
     @pytest.mark.parametrize("widths", [(), (8, 10), (0,)])
     def test_refuses_widths_that_groups_do_not_divide(self, widths):
@@ -84,3 +100,18 @@ else:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class TestMLPEncoder:
+    def test_maps_to_its_last_width_and_every_parameter_learns(self):
+        encoder = MLPEncoder(5, (7, 3))
+        features = encoder(torch.randn(4, 5))
+        assert features.shape == (4, encoder.out_features) == (4, 3)
+        assert (features >= 0).all()
+        encoder(torch.randn(64, 5)).square().sum().backward()
+        assert all(p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+    @pytest.mark.parametrize(("width", "widths"), [(5, ()), (0, (3,)), (5, (3, 0))])
+    def test_refuses_widths_that_are_not_positive(self, width, widths):
+        with pytest.raises(ValueError, match="widths must be positive"):
+            MLPEncoder(width, widths)

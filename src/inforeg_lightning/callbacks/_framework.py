@@ -38,6 +38,7 @@ def _frameworks() -> list[Any]:
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
     from lightning.pytorch.utilities import rank_zero_info
+    from lightning.pytorch.utilities.seed import isolate_rng
 else:
     _found = _frameworks()
     # Where the user's program has imported both, a callback is one of either, which each one's
@@ -48,8 +49,9 @@ else:
         Callback = type("Callback", _bases, {"__module__": _bases[0].__module__})
     LightningModule, Trainer = _found[0].LightningModule, _found[0].Trainer
     rank_zero_info = _found[0].utilities.rank_zero_info
+    isolate_rng = _found[0].utilities.seed.isolate_rng
 
-__all__ = ["Callback", "LightningModule", "Trainer", "rank_zero_info"]
+__all__ = ["Callback", "LightningModule", "Trainer", "isolate_rng", "rank_zero_info"]
 
 T = TypeVar("T")
 
@@ -143,8 +145,13 @@ def planned(trainer: Trainer) -> tuple[float, float]:
 
 def makes_itself(module: LightningModule) -> bool:
     """Whether a module has hooks that run after ours, in which it may still make its encoders."""
-    hooks = (getattr(type(module), name) for name in ("on_fit_start", "on_train_start"))
-    return any(hook.__module__.split(".")[0] not in _FRAMEWORKS for hook in hooks)
+    return overrides(module, "on_fit_start") or overrides(module, "on_train_start")
+
+
+def overrides(module: LightningModule, hook: str) -> bool:
+    """Whether a module's class has a hook of its own."""
+    found = getattr(type(module), hook)
+    return found.__module__.split(".")[0] not in _FRAMEWORKS
 
 
 def forward_context(trainer: Trainer) -> Callable[[], Any]:

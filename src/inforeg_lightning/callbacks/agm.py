@@ -34,8 +34,14 @@ class AGMCallback(MethodCallback):
     mode, and their activations in memory; up to two more where a batch lacks a modality or the head
     takes what belongs to no encoder.
 
-    The authors' code sets *inputs* to zero, and runs encoders and head for every subset; here
-    features are set to zero at the head. It further clips the norm of all gradients at 1 where one
+    The authors' code sets *inputs* to zero and runs the whole network in evaluation mode for every
+    subset: that is ``zeroed="inputs"``, for any head. Encoders are run twice more, for the input
+    and for zeros, forward and backward, the head as above; an encoder must be one module that is
+    called once and whose output goes into the head as it is. Where encoders act otherwise in
+    evaluation, as with batch norm, the two ways differ in what they measure; see the method card.
+    There, what belongs to no encoder is shared evenly by the :math:`\phi_m`.
+
+    Their code further clips the norm of all gradients at 1 where one
     of the head's exceeds 1: that is left to ``Trainer(gradient_clip_val=1.0)``, which clips always.
     Its differences are clipped at 10 for CREMA-D, at 7 for UR-Funny and not at all elsewhere. With
     accumulation, ratios and coefficients are those of each micro-batch (on all processes).
@@ -47,9 +53,13 @@ class AGMCallback(MethodCallback):
         target: Where the classes stand in the batch, as for
             :class:`~inforeg_lightning.InfoRegCallback`.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the authors:
-            always, or a range of epochs.
-        alpha: How steeply the coefficient falls with the ratio, in (0, 8]; the authors' code has
-            1.0, and 2.5 for AV-MNIST.
+            always, "a continuous process of modulation" (issue 3 of their repository).
+        alpha: How steeply the coefficient falls with the ratio, in (0, 8]. The authors: 1.5 for
+            CREMA-D, 2.5 for AV-MNIST, 4.0 for UR-Funny (issues 3, 5 and 10 of their repository);
+            1.0 is their program's default.
+        zeroed: What stands for a modality that a subset lacks: ``"features"`` at zero, without
+            another pass through an encoder, or those of its ``"inputs"`` at zero, as in the
+            authors' code.
         period: ``"epoch"`` or a number of optimiser steps: what windows and history count in.
         present: Where the batch says which samples have which modality, as for
             :class:`~inforeg_lightning.InfoRegCallback`.
@@ -76,13 +86,14 @@ class AGMCallback(MethodCallback):
         target: Target = None,
         alpha: float = 1.0,
         window: WindowArgument = "always",
+        zeroed: str = "features",
         period: int | str = "epoch",
         present: Present = None,
         ignore_index: float = -100,
         combine: bool = False,
     ) -> None:
         super().__init__(
-            AGM(alpha, window),
+            AGM(alpha, window, zeroed),
             encoders,
             head,
             target=target,

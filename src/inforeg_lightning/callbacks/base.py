@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inforeg_lightning.callbacks._copies import TrainerCopies
 from inforeg_lightning.callbacks._framework import (
     Callback,
     LightningModule,
@@ -21,6 +22,7 @@ from inforeg_lightning.callbacks._framework import (
     will_unfreeze,
 )
 from inforeg_lightning.callbacks._mailbox import Mailbox
+from inforeg_lightning.callbacks._unimodal_heads import add_unimodal_heads
 from inforeg_lightning.engine.book.history import Entry, flatten
 from inforeg_lightning.engine.checks import NotThere, check_optimizers, shown
 from inforeg_lightning.engine.engine import Engine
@@ -97,6 +99,14 @@ class MethodCallback(Callback):
         return self.engine.modalities
 
     @property
+    def unimodal_heads(self) -> dict[str, nn.Module]:
+        """Modality -> its unimodal head, once there are any; empty for ``"shared"``.
+
+        They are no part of the module's weights, nor of its checkpoints' ``state_dict``.
+        """
+        return dict(self.engine.heads.modules)
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """One plain dict per period that has ended; see the class."""
         found = self._mailbox.collect()
@@ -145,17 +155,20 @@ class MethodCallback(Callback):
         self._check_alone(trainer)
         if self.method.needs_validation and not trainer.enable_validation:
             raise ValueError(
-                f"{type(self).__name__} weights losses by how they generalise, but there is no "
+                f"{type(self).__name__} goes by what it sees in validation, but there is no "
                 "validation. Give the module a validation_step and the Trainer a validation loader "
                 "and limit_val_batches > 0."
             )
         if trainer.global_step == 0:
             self.engine.reset()
+        add_unimodal_heads(self, self.engine, trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the modules: those of ``setup`` and ``configure_model`` exist by now."""
         check_optimizers(trainer.optimizers, scaler_of(trainer) is not None)
         self.method.check(pl_module, trainer.optimizers)
+        if self.engine.adds_heads:
+            self.engine.train_heads(pl_module, trainer.optimizers)
         self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -163,6 +176,8 @@ class MethodCallback(Callback):
         self._find(trainer, pl_module, may_wait=makes_itself(pl_module))
         if self.engine.modules:
             self._attach(trainer)
+        if self.method.needs_trials:
+            TrainerCopies.check(trainer, pl_module)
         tracker = self.engine.tracker
         self._announced = False
         if trainer.global_step > 0 and not tracker.history and tracker.sums is None:
@@ -179,6 +194,10 @@ class MethodCallback(Callback):
             self._log_directly(trainer, self.engine.end_period(trainer.global_step))
         self._look_again(trainer, pl_module)
         self._epoch_begins = True
+        epoch = trainer.current_epoch
+        if self.engine.is_attached and not self.engine.only_measures and self.method.is_due(epoch):
+            copies = TrainerCopies(trainer, pl_module, self.target, self.present, self.modalities)
+            self.engine.measure(copies, epoch)
 
     # A batch
 
@@ -313,6 +332,13 @@ class MethodCallback(Callback):
         return self.engine.state_dict(
             inside=not (self.engine.period == "epoch" and self._epoch_is_trained)
         )
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse a checkpoint of another method, whose optimisers have not our unimodal heads."""
+        if self._fitting and self.state_key not in checkpoint.get("callbacks", {}):
+            self.engine.heads.check_state({}, self.engine.adds_heads)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint; nothing when validating, testing or predicting.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods.gblending import GBlending
 
 
@@ -14,19 +15,32 @@ class GBlendingCallback(MethodCallback):
     .. math:: L = w_f L_f + \sum_m w_m L_m, \qquad w_k \propto \frac{G_k}{O_k^2}, \quad
         \sum_k w_k = 1
 
-    with :math:`L_m` the cross-entropy of the unimodal logits of m. Over a super-epoch of n epochs,
-    :math:`G_k = L^{val}_k(N) - L^{val}_k(N + n)` is the generalisation and :math:`O_k` by how much
-    the gap :math:`L^{val}_k - L^{train}_k` has grown. Weights are equal until the first estimate; a
-    :math:`G_k \le 0` gives weight 0, where other code takes its absolute value and so rewards what
-    has become worse, and if none is positive the weights stay.
+    with :math:`L_m` the cross-entropy of the unimodal logits of m, :math:`L_f` that of the joint
+    ones, :math:`G_k = L^{val}_k(N) - L^{val}_k(N + n)` the generalisation over n epochs and
+    :math:`O_k` by how much the gap :math:`L^{val}_k - L^{train}_k` has grown over them.
 
-    **The main difference from the paper**: there, each modality is trained by itself from the
-    current weights, to measure its losses; here, the losses are those of the joint run itself.
-    There is no second training, and no extra pass but the head's unimodal logits, in training and
-    in validation; no memory to speak of. The losses of training are means over the steps of the
-    epoch that ends, those of validation over the samples of the first validation loader. The first
-    super-epoch begins at the end of the first epoch with a validation. :math:`|O_k|` counts as
-    1e-3 nats at least.
+    **How G and O are measured**: from the weights of now, in evaluation mode over all batches of
+    training and of the first validation loader, then again after n epochs in which each loss is
+    trained by itself, in a copy of the module and with a new optimiser of the same class and
+    settings (Algorithm 1). Online, that is done before each super-epoch of n epochs (Algorithm 2);
+    offline, once before training and for as long as it (Algorithm 3). The training itself is not
+    touched: weights, optimiser states, buffers, iterators and random numbers are to the bit what
+    they are without. With ``measure="running"``, ours, the losses are those of the joint run
+    itself, and there is no second training: weights are then equal for the first super-epoch, which
+    begins at the end of the first epoch with a validation.
+
+    The unimodal losses are trained in one copy, the joint one in another: with heads of their own
+    they have no parameters in common, so that each is trained as if alone. The copies' learning
+    rate is that of the time of the measurement, and neither gradient clipping nor other callbacks
+    act on them; of mixed precision with a loss scale they make full precision. Random numbers
+    depend on the epoch alone, so that a resumed run measures the same. Under data parallelism each
+    process trains on its own batches and gradients are averaged, as in the training itself; losses
+    are those of all samples. The module's ``log`` does nothing in a copy. Manual optimisation,
+    several training loaders and sharded parameters are refused.
+
+    A :math:`G_k \le 0` gives weight 0 (other code takes its absolute value and so rewards what has
+    become worse), and if none is positive the weights stay; :math:`O_k` counts by its size, as the
+    paper's square has it, and as 1e-3 nats at least. The paper treats none of these cases.
 
     :math:`L_f` in training is the module's own loss as far as it goes through the head's output,
     whose gradient is scaled; other terms of it stay. It is measured as cross-entropy of the output.
@@ -35,8 +49,8 @@ class GBlendingCallback(MethodCallback):
     Losses are measured all the while. M > 2 is the same formula.
 
     Where modalities are missing, :math:`L_m` is the mean over the samples that have m; a batch
-    without m has no such term, and the weights of the others stay. An epoch in which no sample of
-    training or of validation has m puts an estimate off.
+    without m has no such term, and the weights of the others stay. If no sample of training or of
+    validation has m, the weights stay as they are.
 
     Args:
         encoders: Modality -> attribute path, or several, of its encoder; none is called ``fused``.
@@ -44,8 +58,19 @@ class GBlendingCallback(MethodCallback):
         target: Where the class indices stand in the batch, in training and in validation, as for
             :class:`~inforeg_lightning.InfoRegCallback`.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the paper: always.
-        super_epoch: Epochs between two estimates of the weights, at least; BalanceBenchmark's 10.
-            An epoch without validation puts an estimate off.
+        measure: ``"online"`` (default), ``"offline"`` or ``"running"``, as above. The paper finds
+            online better than offline.
+        super_epoch: Epochs between two estimates of the weights, at least; 10, BalanceBenchmark's,
+            and the first of the paper's on Kinetics, which goes on with 5. For ``"running"`` an
+            epoch without validation puts an estimate off.
+        measure_epochs: How many epochs copies are trained for; by default, as in the paper,
+            ``super_epoch`` online, and ``max_epochs`` offline.
+        floor: The least weight: weights w with sum 1 become :math:`f + (1 - K f) w`, K losses. By
+            default 0, as in the paper, where copies are trained; for ``"running"`` 0.1, ours, as
+            its estimates tend to give nearly all weight to one loss.
+        unimodal_heads: What makes the unimodal logits: ``"own"`` (default; the paper), a linear
+            head per modality that is made here; ``"shared"``, the joint head with the features of
+            one modality; or a mapping from each modality to a module or its attribute path.
         unimodal_losses_included: Whether the module's own loss has the unimodal losses already,
             each with weight 1 and apart from the head's output; what their weights lack or exceed
             is then added. Where modalities are missing, the module's are means over the samples
@@ -59,9 +84,10 @@ class GBlendingCallback(MethodCallback):
     Attributes:
         history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
             by modality ``trace``, ``change``, ``in_window``, ``score`` (mean log-probability of the
-            true class), and by modality and for ``"fused"`` the ``weight`` that applied last, and
-            ``train_loss`` and ``val_loss`` of the last epoch and validation that have ended,
-            ``None`` before and where no sample had the modality. Logged under
+            true class), and by modality and for ``"fused"`` the ``weight`` that applied last,
+            ``train_loss`` and ``val_loss`` of the last epoch and validation that have ended
+            (``None`` before and where no sample had the modality), and ``generalisation`` and
+            ``overfitting`` of the last measurement, if there are any. Logged under
             ``gblending/<quantity>/<modality>``.
 
     Raises:
@@ -77,7 +103,11 @@ class GBlendingCallback(MethodCallback):
         head: str | None = None,
         *,
         target: Target = None,
+        measure: str = "online",
         super_epoch: int = 10,
+        measure_epochs: int | None = None,
+        floor: float | None = None,
+        unimodal_heads: HeadsArgument = "own",
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -86,7 +116,15 @@ class GBlendingCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            GBlending(super_epoch, unimodal_losses_included, window),
+            GBlending(
+                measure,
+                super_epoch,
+                measure_epochs,
+                floor,
+                unimodal_losses_included,
+                window,
+                unimodal_heads,
+            ),
             encoders,
             head,
             target=target,

@@ -135,7 +135,7 @@ class InfoRegCallback(MethodCallback):
         present: Present = None,
         ignore_index: float = -100,
     ) -> "InfoRegCallback":
-        """The variant of the published code, which differs from the paper.
+        """The authors' published program, as released in November 2025; it differs from the paper.
 
         The score is the sum over the batch of the true class's probability; the strength is
         ``strength_m · exp(tanh Δ)`` for the strongest modality only; the window is
@@ -153,8 +153,9 @@ class InfoRegCallback(MethodCallback):
             gate: The modality whose trace opens the window for all; default the first.
             K: Threshold of the change of the moving average, in [0, 1); by default the release's,
                 0.05 (November) or 0.04 (March).
-            release: ``"2025-11"``, the authors' mended program of November 2025, or ``"2025-03"``,
-                what stood at publication, which never regulates the second modality.
+            release: ``"2025-11"``, the release of 4 November 2025 (commit ea7b9d5 of
+                GeWu-Lab/InfoReg_CVPR2025), or ``"2025-03"``, that of 26 March 2025 (41d887f), which
+                stood at publication: by a slip, it never regulates the second modality.
             present: As for the constructor.
             ignore_index: As for the constructor.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from inforeg_lightning.callbacks.base import MethodCallback
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 from inforeg_lightning.methods.mmpareto import MMPareto
 
 
@@ -12,7 +13,8 @@ class MMParetoCallback(MethodCallback):
     r"""Add unimodal losses, and let no encoder's step go against either loss (Wei & Hu, ICML 2024).
 
     With :math:`g` the gradient of the joint loss for the encoder of m and :math:`u` that of its
-    unimodal loss, the cross-entropy of its unimodal logits, the encoder is trained with
+    unimodal loss, the cross-entropy of what a classifier of its own makes of m alone, the encoder
+    is trained with
 
     .. math:: \gamma \max\left(1, \frac{\lVert g + u \rVert}{\lVert h \rVert}\right) h, \qquad
         h = 2 a g + 2 (1 - a) u, \qquad
@@ -20,8 +22,9 @@ class MMParetoCallback(MethodCallback):
         \arg\min_a \lVert a g + (1 - a) u \rVert & \text{else} \end{cases}
 
     As in the authors' code, cosine and a are of the encoder as a whole, the norms of each parameter
-    by itself. The head is trained with the sum of all losses. A modality outside its window has no
-    unimodal loss, and its encoder keeps its gradient; M > 2 is the same formula.
+    by itself. Each unimodal head is trained by its unimodal loss, the joint head by the joint loss
+    (and by the unimodal ones, if it is shared). A modality outside its window has no unimodal loss,
+    and its encoder keeps its gradient; M > 2 is the same formula.
 
     One more backward pass through each encoder in its window, and one copy of these encoders'
     gradients between the steps (two more while a step is edited).
@@ -44,8 +47,14 @@ class MMParetoCallback(MethodCallback):
             :class:`~inforeg_lightning.InfoRegCallback`.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the paper: always.
         gamma: Factor of the encoders' gradients, > 0; the authors' 1.5.
+        unimodal_heads: What makes the unimodal logits: ``"own"``, a linear head per modality, as in
+            the authors' code, made before the optimisers are configured and in no ``state_dict`` of
+            the module; ``"shared"``, the joint head with the features of one modality (its columns,
+            if it is linear), with which the two losses hardly ever conflict; or a mapping from each
+            modality to a module of yours (its attribute path, or the module).
         unimodal_losses_included: Whether the module's own loss has the unimodal losses already,
-            each with weight 1; they are then not added again. Where modalities are missing, the
+            each with weight 1; they are then not added again. ``unimodal_heads`` says of which
+            heads, and the first step looks whether it is so. Where modalities are missing, the
             module's are means over the samples that have them, too.
         period: ``"epoch"`` or a number of optimiser steps: what windows and history count in.
         present: Where the batch says which samples have which modality, as for
@@ -54,11 +63,13 @@ class MMParetoCallback(MethodCallback):
         combine: Allow another method on the same Trainer; both must allow it.
 
     Attributes:
+        unimodal_heads: Modality -> its head; empty for ``"shared"``.
         history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
-            by modality ``trace`` (of the gradient of all losses), ``change``, ``in_window``,
-            ``score`` (mean log-probability of the true class), ``unimodal_loss`` (minus that), and
-            ``cosine`` and ``weight``, means over the steps of the cosine and of a; ``None`` where
-            it did not act. Logged under ``mmpareto/<quantity>/<modality>``.
+            ``unimodal_heads`` (``"own"``, ``"shared"`` or ``"given"``), and by modality ``trace``
+            (of the gradient of all losses), ``change``, ``in_window``, ``score`` (mean
+            log-probability of the true class by the unimodal head), ``unimodal_loss`` (minus that),
+            and ``cosine`` and ``weight``, means over the steps of the cosine and of a; ``None``
+            where it did not act. Logged under ``mmpareto/<quantity>/<modality>``.
 
     Raises:
         ValueError: An argument is out of range, the module's ``unimodal_losses`` is not what
@@ -74,6 +85,7 @@ class MMParetoCallback(MethodCallback):
         *,
         target: Target = None,
         gamma: float = 1.5,
+        unimodal_heads: HeadsArgument = "own",
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -82,7 +94,7 @@ class MMParetoCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            MMPareto(gamma, unimodal_losses_included, window),
+            MMPareto(gamma, unimodal_losses_included, window, unimodal_heads),
             encoders,
             head,
             target=target,

@@ -19,9 +19,12 @@ class MSLRCallback(MethodCallback):
     its learning rate, what a parameter group with :math:`r_m` times the rate does, momentum and
     weight decay included; the module's groups and schedulers stay as they are.
 
-    The paper finds the rates on each modality alone and *keeps* them: a mapping or sequence here.
-    Its other strategies change them during training: give a callable, which is asked at the start
-    of each period and may look at ``trainer.callback_metrics``.
+    The paper finds rates on each modality alone, and has three strategies: *keep* them, *smooth*
+    them, or have them follow the validation of each modality (*dynamic*). They are
+    :class:`~inforeg_lightning.methods.KeepRates`, :class:`~inforeg_lightning.methods.SmoothRates`
+    and :class:`~inforeg_lightning.methods.DynamicRates`, to be given as ``rates``; any callable
+    that looks at ``trainer.callback_metrics`` does as well, and fixed factors are a mapping or a
+    sequence.
 
     No extra pass; a copy of the encoders whose factor is not 1 while the optimiser steps. The
     paper's late fusion adds classifiers that belong to one modality; here the head is shared, and
@@ -34,8 +37,10 @@ class MSLRCallback(MethodCallback):
             :class:`~inforeg_lightning.InfoRegCallback`.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the paper: always.
         rates: Factor of the learning rate of each modality, >= 0: by name, in the order of
-            ``encoders``, or ``trainer -> factors``. Those of a modality not named are 1. The paper
-            has no default. (Li et al. 2023, comparing on CREMA-D: audio 0.9, video 1.1.)
+            ``encoders``, or ``trainer -> factors``, asked at the start of each period. Those of a
+            modality not named are 1. No default: the paper's rates come from training each modality
+            alone. Li et al. (ICCV 2023), who compare on CREMA-D, have 0.9 for audio and 1.1 for
+            video as *initial* factors of the dynamic strategy.
         period: ``"epoch"`` or a number of optimiser steps: what windows and history count in.
         present: Where the batch says which samples have which modality, as for
             :class:`~inforeg_lightning.InfoRegCallback`.

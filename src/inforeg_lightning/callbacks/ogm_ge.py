@@ -15,7 +15,8 @@ class OGMGECallback(MethodCallback):
 
     with :math:`k_m` as of :class:`OGMCallback` and :math:`\Sigma_m` the variance of the gradient
     before it is scaled (Eq. 12): as in the authors' code, that of the elements of each parameter's
-    gradient, for all modalities whether or not they are scaled.
+    gradient, 1e-8 added to its deviation, for all modalities whether or not they are scaled. With
+    ``parameters="convolutions"`` the others get neither factor nor noise.
 
     No extra pass; two copies of one encoder's gradients while they are edited.
 
@@ -35,13 +36,14 @@ class OGMGECallback(MethodCallback):
         target: Target = None,
         alpha: float = 0.1,
         window: WindowArgument = "always",
+        parameters: str = "all",
         period: int | str = "epoch",
         present: Present = None,
         ignore_index: float = -100,
         combine: bool = False,
     ) -> None:
         super().__init__(
-            OGMGE(alpha, window),
+            OGMGE(alpha, window, parameters),
             encoders,
             head,
             target=target,

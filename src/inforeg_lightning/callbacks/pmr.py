@@ -32,9 +32,10 @@ class PMRCallback(MethodCallback):
     training steps of a period have seen, in training mode and while they change, and serve from the
     next period on; the authors pass a tenth of the data through the encoders once more before each
     epoch, in evaluation mode. So nothing is done in the first period. The authors' code has 0 and 1
-    for β and no entropy term; this is the paper's formula. A class that was never seen has no
-    prototype, and its samples count in none of the terms; nor does a sample for a modality that it
-    does not have. With accumulation, coefficients are those of each micro-batch (on all processes).
+    for β and no entropy term (``coefficients="binary"``); the default is the paper's formula. A
+    class that was never seen has no prototype, and its samples count in none of the terms; nor does
+    a sample for a modality that it does not have. With accumulation, coefficients are those of each
+    micro-batch (on all processes).
 
     Args:
         encoders: Modality -> attribute path, or several, of its encoder.
@@ -45,9 +46,16 @@ class PMRCallback(MethodCallback):
             :class:`~inforeg_lightning.InfoRegCallback`; other targets have no prototypes.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the paper: always.
             Prototypes are kept outside of it too.
-        alpha: Weight of the cross-entropies, > 0; the paper has 1 or 2 by data set.
-        momentum: What is kept of a prototype, :math:`\varepsilon`, in [0, 1); the authors' 0.2.
-        mu: Weight of the entropies, >= 0; the paper has 1e-2 or 1e-3 by data set.
+        alpha: Weight of the cross-entropies, > 0; the paper has 1 or 2 by data set, and 1 is the
+            default of the authors' program, whose commands mostly have 2 for CREMA-D and AVE.
+        coefficients: ``"ratio"``, the paper's clipped ratios; or ``"binary"``, the published
+            code's: :math:`\beta_m` is 1 where :math:`\rho_m < 1` and 0 elsewhere, and there are no
+            entropies. Their commands act in epochs 0 to 70, ``window=(0, 71)``.
+        momentum: What is kept of a prototype, :math:`\varepsilon`, in [0, 1). By default 0.2 for
+            ``"ratio"``, the default of the authors' program, and 0 for ``"binary"``, as nearly all
+            of their commands have it.
+        mu: Weight of the entropies, >= 0. By default 1e-2 for ``"ratio"``, where the paper has 1e-2
+            or 1e-3 by data set; none for ``"binary"``.
         entropy_periods: In how many periods, from the first, entropies count. The paper says "the
             first few epochs"; the number is ours.
         period: ``"epoch"`` or a number of optimiser steps: what prototypes, windows and history
@@ -78,8 +86,9 @@ class PMRCallback(MethodCallback):
         *,
         target: Target = None,
         alpha: float = 1.0,
-        momentum: float = 0.2,
-        mu: float = 1e-2,
+        coefficients: str = "ratio",
+        momentum: float | None = None,
+        mu: float | None = None,
         entropy_periods: int = 5,
         window: WindowArgument = "always",
         period: int | str = "epoch",
@@ -88,7 +97,7 @@ class PMRCallback(MethodCallback):
         combine: bool = False,
     ) -> None:
         super().__init__(
-            PMR(alpha, momentum, mu, entropy_periods, window),
+            PMR(alpha, coefficients, momentum, mu, entropy_periods, window),
             encoders,
             head,
             target=target,

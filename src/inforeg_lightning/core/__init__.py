@@ -4,18 +4,32 @@ Imports torch only. One file per method; what is not named here is private.
 """
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
+from inforeg_lightning.core.auto_balance import residual_norms, shared_progress, signal_share
+from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
 from inforeg_lightning.core.greedy import Balance
+from inforeg_lightning.core.mlb import mlb_coefficients
 from inforeg_lightning.core.mmpareto import pareto_gradients, pareto_weight
+from inforeg_lightning.core.modality_dropout import dropped_modality, keep_one
 from inforeg_lightning.core.ogm import discrepancy_ratios, gradient_noise, ogm_coefficients
+from inforeg_lightning.core.opm import opm_probabilities, opm_scale
+from inforeg_lightning.core.pdmp import pdmp_coefficients
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
+    pmr_binary_coefficients,
     pmr_coefficients,
     prototype_log_probabilities,
 )
+from inforeg_lightning.core.redreg import (
+    excess_redundancy,
+    gain_growth,
+    orthogonal_pull,
+    redreg_strength,
+)
 from inforeg_lightning.core.regulation import pull
+from inforeg_lightning.core.relearning import purity, return_strength, return_to
 from inforeg_lightning.core.scores import (
     binary_log_probability,
     linear_unimodal_logits,
@@ -24,6 +38,7 @@ from inforeg_lightning.core.scores import (
     probability,
 )
 from inforeg_lightning.core.strength import gaps, official_strength, strength
+from inforeg_lightning.core.torchjd import aggregated
 from inforeg_lightning.core.window import (
     AdaptiveWindow,
     OfficialWindow,
@@ -40,6 +55,7 @@ __all__ = [
     "OutsideWindow",
     "PaperWindow",
     "RangeWindow",
+    "aggregated",
     "agm_coefficients",
     "agm_ratios",
     "binary_log_probability",
@@ -47,23 +63,41 @@ __all__ = [
     "blending_weights",
     "class_totals",
     "discrepancy_ratios",
+    "disentangled_logits",
+    "dropped_modality",
+    "excess_redundancy",
+    "gain_growth",
     "gaps",
     "gradient_noise",
+    "keep_one",
     "linear_unimodal_logits",
     "log_probability",
     "make_window",
     "mean_square",
+    "mlb_coefficients",
     "negative_squared_error",
     "official_strength",
     "ogm_coefficients",
+    "opm_probabilities",
+    "opm_scale",
+    "orthogonal_pull",
     "pareto_gradients",
     "pareto_weight",
+    "pdmp_coefficients",
+    "pmr_binary_coefficients",
     "pmr_coefficients",
     "probability",
     "prototype_log_probabilities",
     "pull",
+    "purity",
+    "redreg_strength",
     "relative_change",
+    "residual_norms",
+    "return_strength",
+    "return_to",
     "shapley_outputs",
+    "shared_progress",
+    "signal_share",
     "squared_norm",
     "strength",
 ]

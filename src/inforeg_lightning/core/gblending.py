@@ -19,36 +19,57 @@ class Losses:
     val: Sequence[float]
 
 
+def generalisation(before: Losses, after: Losses) -> list[float]:
+    """By how much each validation loss has fallen, ``G = L_val − L_val'``."""
+    return [then - now for then, now in zip(before.val, after.val, strict=True)]
+
+
+def overfitting(before: Losses, after: Losses) -> list[float]:
+    """By how much each gap has grown, ``O = (L_val' − L_train') − (L_val − L_train)``."""
+    gaps = [
+        [val - train for train, val in zip(at.train, at.val, strict=True)] for at in (before, after)
+    ]
+    return [now - then for then, now in zip(*gaps, strict=True)]
+
+
 def blending_weights(
-    before: Losses, after: Losses, previous: Sequence[float], floor: float = 1e-3
+    before: Losses,
+    after: Losses,
+    previous: Sequence[float],
+    floor: float = 0.0,
+    least_overfitting: float = 1e-3,
 ) -> list[float]:
     """Weights that favour losses that generalise and do not overfit, ``w_k ∝ G_k / O_k²``.
 
-    ``G = L_val − L_val'`` is the generalisation between two times and
-    ``O = (L_val' − L_train') − (L_val − L_train)`` the growth of overfitting (Wang et al. 2020).
+    :func:`generalisation` G and :func:`overfitting` O are between two times (Wang et al. 2020,
+    Eq. 2 and Proposition 1). The paper takes both as positive, and says nothing of other cases:
+    here a loss that has not generalised (``G <= 0``) has no weight of its own, and less
+    overfitting counts as more of the same size does, since O is squared.
 
     Args:
         before: The losses at the first time.
         after: Those at the second.
         previous: The weights until now, >= 0, with sum 1.
-        floor: The least ``|O|`` that counts: a smaller one is not told from none.
+        floor: The least weight, at most one over the number of losses: weights ``w`` with sum 1
+            become ``floor + (1 − K floor) w``. The paper has none.
+        least_overfitting: The least ``|O|`` that counts: a smaller one is not told from none.
 
     Returns:
-        Weights with sum 1. A loss that has not generalised (``G <= 0``) has weight 0; if none has,
-        or a loss is not finite, the weights stay as they are.
+        Weights with sum 1. If no loss has generalised, or one is not finite, the weights stay as
+        they are.
     """
     if not all(map(math.isfinite, (*before.train, *before.val, *after.train, *after.val))):
         return list(previous)
-    ratios = []
-    for train, val, train_after, val_after in zip(
-        before.train, before.val, after.train, after.val, strict=True
-    ):
-        growth = (val_after - train_after) - (val - train)
-        ratios.append(max(val - val_after, 0.0) / max(abs(growth), floor) ** 2)
+    ratios = [
+        max(gain, 0.0) / max(abs(growth), least_overfitting) ** 2
+        for gain, growth in zip(
+            generalisation(before, after), overfitting(before, after), strict=True
+        )
+    ]
     total = sum(ratios)
     if total == 0:
         return list(previous)
-    return [ratio / total for ratio in ratios]
+    return [floor + (1 - len(ratios) * floor) * ratio / total for ratio in ratios]
 
 
 def weights_within(weights: Sequence[float], kept: Sequence[bool]) -> list[float]:
@@ -73,11 +94,12 @@ class SuperEpochs:
 
     Args:
         losses: How many there are.
-        length: Epochs between two estimates, at least.
+        length: Epochs between two estimates, at least; ``None``: none is made of these losses.
+        floor: The least weight of an estimate.
     """
 
-    def __init__(self, losses: int, length: int) -> None:
-        self.length = length
+    def __init__(self, losses: int, length: int | None, floor: float = 0.0) -> None:
+        self.length, self.floor = length, floor
         self.weights = [1 / losses] * losses
         self.train: list[float] = []
         """The losses of the last epoch that has ended; empty before."""
@@ -105,10 +127,10 @@ class SuperEpochs:
         self._validated = False
 
     def _estimate(self, now: Losses) -> None:
-        if self._start is not None and self._epochs < self.length:
+        if self.length is None or (self._start is not None and self._epochs < self.length):
             return
         if self._start is not None:
-            self.weights = blending_weights(self._start, now, self.weights)
+            self.weights = blending_weights(self._start, now, self.weights, self.floor)
         self._start, self._epochs = now, 0
 
     def state_dict(self) -> dict[str, Any]:

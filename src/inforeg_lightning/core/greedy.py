@@ -1,4 +1,4 @@
-"""How fast parts of a network learn, and whom to train alone for that (Greedy)."""
+"""How fast parts of a network learn, and whose turn it is for that (Greedy, AlternatingGreedy)."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Balance:
-    """What Greedy knows after a step; all tensors on one device.
+    """What both know after a step; all tensors on one device.
 
     Args:
         fusion: Sum over the steps of ``‖g‖² / ‖w‖²`` of the fusion weights of each modality,

@@ -106,3 +106,17 @@ def pmr_coefficients(strengths: Tensor) -> tuple[Tensor, Tensor]:
     """
     ratios = discrepancy_ratios(strengths)
     return (1 / ratios - 1).clamp(0, 1), (ratios - 1).clamp(0, 1)
+
+
+def pmr_binary_coefficients(strengths: Tensor) -> Tensor:
+    """Which modality to speed up: 1 where ``ρ_m < 1`` and 0 elsewhere, as in the authors' code.
+
+    Of two modalities the one with less probability for the true class has 1; in a tie neither has.
+
+    Args:
+        strengths: Probability of the true class, mean or sum over the batch, shape ``(M,)``, >= 0.
+
+    Returns:
+        Shape ``(M,)``.
+    """
+    return (discrepancy_ratios(strengths) < 1).to(strengths.dtype)

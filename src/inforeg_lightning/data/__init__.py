@@ -1,9 +1,10 @@
-"""Data modules: AV-Digits, AV-MNIST, CREMA-D, Kinetics-Sounds, and synthetic tensors for tests."""
+"""Data modules, one file each; synthetic tensors are for tests."""
 
 from inforeg_lightning.data.av_digits import AVDigitsDataModule
 from inforeg_lightning.data.av_mnist import AVMNISTDataModule
 from inforeg_lightning.data.cremad import CREMADDataModule
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
+from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "AVMNISTDataModule",
     "CREMADDataModule",
     "KineticsSoundsDataModule",
+    "MultipleFeaturesDataModule",
     "SyntheticDataModule",
 ]

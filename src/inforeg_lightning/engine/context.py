@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,24 +36,29 @@ class Context:
         name: Who the user constructed, for messages.
         modalities: Their names, in the order of all tensors of shape ``(M,)``.
         encoders: Modality -> its encoder, on the device it trains on.
+        modules: Modality -> the modules that its encoder is made of.
         head: The fusion head, ``None`` if the training step reports its logits.
         head_path: As the user wrote it.
         processes: That train together.
         tracker: Window, traces and history.
         optimizers: That train the model.
         host: The Trainer, or the Regulator.
+        heads: What makes unimodal logits for losses, see
+            :class:`~inforeg_lightning.engine.unimodal_heads.UnimodalHeads`.
         scales: Of the (micro-)batch that is being trained.
     """
 
     name: str
     modalities: tuple[str, ...]
     encoders: Mapping[str, Encoder]
+    modules: Mapping[str, Sequence[nn.Module]]
     head: nn.Module | None
     head_path: str | None
     processes: Processes
     tracker: Tracker
     optimizers: Sequence[Optimizer]
     host: Any
+    heads: "Heads"
     scales: Scales = field(default_factory=Scales)
 
     @property
@@ -65,6 +70,23 @@ class Context:
     def device(self) -> torch.device:
         """That of the first encoder that has parameters."""
         return self.tracker.device
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """The head's call in a training step before it is made, for a method to replace its features.
+
+    Args:
+        call: The call, with its graph.
+        target: Of this (micro-)batch, as the user gives it.
+        ignore_index: The target of a position that counts nowhere.
+        present: Modality -> which samples have it, as in :class:`Forward`.
+    """
+
+    call: HeadCall
+    target: Tensor
+    ignore_index: float
+    present: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -85,3 +107,23 @@ class Forward:
     target: Tensor
     ignore_index: float
     present: Mapping[str, Tensor]
+
+
+class Heads(Protocol):
+    """What a method asks for the unimodal logits that its losses are of."""
+
+    kind: str
+    """``"own"``, ``"shared"`` or ``"given"``."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of all heads; none if shared."""
+        ...
+
+    def logits(self, forward: Forward, detach_head: bool = False) -> dict[str, Tensor]:
+        """Unimodal logits with their graph: modality that the batch has -> its logits.
+
+        Args:
+            forward: The joint head's call.
+            detach_head: Whether a loss of these logits gives the heads no gradient.
+        """
+        ...

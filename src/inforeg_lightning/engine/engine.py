@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inforeg_lightning.core._autograd import touch
 from inforeg_lightning.core.window import RangeWindow
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
@@ -16,16 +17,19 @@ from inforeg_lightning.engine.checks import (
     check_ignored,
     check_period,
 )
-from inforeg_lightning.engine.context import Context, Forward, Scales
+from inforeg_lightning.engine.context import Context, Forward, HeadInputs, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
 from inforeg_lightning.engine.finding import Finder
+from inforeg_lightning.engine.lent_parameters import join
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
 from inforeg_lightning.engine.probe.target import check_present
 from inforeg_lightning.engine.reporting import check_report, ignore, listen, no_logits
 from inforeg_lightning.engine.scoring import SCORES, StepScores
+from inforeg_lightning.engine.trials import Copies, Trials
+from inforeg_lightning.engine.unimodal_heads import UnimodalHeads
 from inforeg_lightning.engine.validation import Validation
 
 _Reported = tuple[Mapping[str, Tensor], Tensor, Mapping[str, Tensor]]
@@ -78,8 +82,11 @@ class Engine:
             method.sums,
             name,
         )
+        # Whoever only measures has no unimodal losses to train heads of its own by.
+        heads = None if self.only_measures else method.unimodal_heads
+        self.heads = UnimodalHeads(heads or "shared", self.modalities, name)
         self.processes = Processes()
-        self.validation = Validation(method, self.tracker, ignore_index)
+        self.validation = Validation(method, self.tracker, ignore_index, self.heads)
         self.refuses_early_backward = False
         """Whether a backward pass before the scores is an error, for methods that edit the head."""
         self._context: Context | None = None
@@ -135,9 +142,44 @@ class Engine:
             ValueError: A path leads nowhere, or the modules do not fit.
         """
         edit = self._edit_output if self.method.edits_head else None
-        changed = self._found.find(model, will_unfreeze, edit)
+        replace = self._replace_inputs if self.method.replaces_features else None
+        changed = self._found.find(model, will_unfreeze, edit, replace)
+        if not self.only_measures:
+            self.heads.find(model)
         listen(self, model)
         return changed
+
+    @property
+    def adds_heads(self) -> bool:
+        """Whether unimodal heads have to be made before the optimisers are."""
+        return self.heads.adds and not self.only_measures
+
+    def make_heads(self, model: nn.Module, processes: Processes | None = None) -> None:
+        """Make the unimodal heads that the model has not got.
+
+        Args:
+            model: That is trained.
+            processes: That have to begin with the same heads, where no wrapper of the model sees to
+                it.
+
+        Raises:
+            NotThere: An encoder or the head is not there yet.
+            ValueError: They cannot be made for these modules.
+        """
+        modules, head = self._found.look(model)
+        assert head is not None
+        self.heads.make(model, modules, head)
+        if processes is not None:
+            self.heads.load_state_dict(processes.broadcast(self.heads.state_dict()))
+
+    def train_heads(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Have the optimisers train the unimodal heads that were made.
+
+        Raises:
+            ValueError: None holds them, or the joint head.
+        """
+        head = self._found.look(model)[1]
+        join(self.heads.added_parameters(), optimizers, head, self.name)
 
     def attach(self, processes: Processes, optimizers: Sequence[Optimizer], host: Any) -> None:
         """Take the modules that were found, on the device they train on.
@@ -155,13 +197,16 @@ class Engine:
             self.name,
             self.modalities,
             encoders,
+            self.modules,
             None if self.probe is None else self.probe.head,
             self.head_path,
             processes,
             self.tracker,
             optimizers,
             host,
+            self.heads,
         )
+        self.heads.to(self._context.device)
         self.method.attach(self._context)
 
     @property
@@ -173,6 +218,7 @@ class Engine:
         """Begin afresh: no history, nothing kept."""
         self.tracker.reset()
         self.method.reset()
+        self.heads.reset()
         self._scores.ever_scored = False
         self._forget_batch()
 
@@ -180,10 +226,17 @@ class Engine:
         """Remove the hooks, and let go of the model."""
         ignore(self)
         self._found.close()
+        self.heads.remove()
         self._forget_batch()
         self.tracker.detach()
         self.method.detach()
         self._context = None
+
+    def measure(self, copies: Copies, epoch: int) -> None:
+        """Let the method measure on copies of the model before an epoch."""
+        with copies.isolated(epoch):
+            trials = Trials(copies, self._found, self.heads, self.ignore_index, self.processes)
+            self.method.measure(trials, epoch)
 
     # A batch
 
@@ -234,6 +287,8 @@ class Engine:
             else torch.isfinite(loss.detach()).all()
         )
         self._scores.add_loss(finite)
+        if loss is not None:
+            self.method.see_loss(loss)
         if self.method.needs_scores and not self._scores.ever_scored:
             raise ValueError(no_logits(self.head_path))
         self.method.before_backward(target, finite)
@@ -274,6 +329,7 @@ class Engine:
         self._target, self._present, self._is_open = None, {}, False
         self._awaits_scores = False
         self._reported.clear()
+        self.heads.last = None
         self.method.end_batch()
         self.tracker.fold()
         sums = self.tracker.sums
@@ -289,6 +345,8 @@ class Engine:
         entry = self.tracker.end(index)
         if self.period == "epoch" or entry["epoch"] > self.tracker.history[0]["epoch"]:
             self.tracker.warn_of_absence()
+        if self.method.unimodal_heads is not None:
+            entry["unimodal_heads"] = self.heads.kind
         self.method.describe_period(entry)
         self.method.forget(Lifetime.PERIOD)
         return entry
@@ -333,7 +391,9 @@ class Engine:
         Args:
             inside: Whether the period that is open goes on after this.
         """
-        return write_state(self.method, self.tracker, self.period, inside)
+        state = write_state(self.method, self.tracker, self.period, inside)
+        heads = self.heads.state_dict()
+        return state | {"unimodal_heads": heads} if heads else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state, before :meth:`attach`.
@@ -342,7 +402,10 @@ class Engine:
             ValueError: It is of another version, variant or score, or of other modalities or
                 periods.
         """
+        heads = state.get("unimodal_heads", {})
+        self.heads.check_state(heads, self.adds_heads)
         read_state(state, self.method, self.tracker, self.period)
+        self.heads.load_state_dict(heads)
 
     # Inside
 
@@ -350,7 +413,7 @@ class Engine:
         reported = [*self._reported]
         self._reported.clear()
         if self.probe is not None and self._target is not None:
-            known = self.method.unimodal_logits()
+            known, self.heads.last = self.method.unimodal_logits() or self.heads.last, None
             logits = self.probe.logits() if known is None else known
             if known is not None:
                 self.probe.start()  # as `logits` does: another forward pass may follow
@@ -358,10 +421,19 @@ class Engine:
                 reported.append((logits, self._target, self._present))
         return reported
 
+    def _replace_inputs(self, call: HeadCall) -> list[Any] | None:
+        assert self._target is not None
+        inputs = HeadInputs(call, self._target, self.ignore_index, self._present)
+        features = self.method.features(inputs)
+        return None if features is None else call.replaced(features)
+
     def _edit_output(self, call: HeadCall, output: Tensor) -> Tensor:
         assert self._target is not None
         forward = Forward(call, output, self._target, self.ignore_index, self._present)
-        edited = self.method.forward(forward)
+        edited = touch(self.method.forward(forward), self.heads.parameters())
+        if self.heads.modules and self.heads.last is None:
+            with torch.no_grad():  # the scores are of these heads also where no loss is
+                self.heads.logits(forward)
         if self.refuses_early_backward and edited.requires_grad:
             edited.register_hook(self._refuse_early_backward)  # type: ignore[no-untyped-call]
         return edited
@@ -378,6 +450,7 @@ class Engine:
         self._target, self._present, self._is_open = None, {}, False
         self._awaits_scores = False
         self._reported = []
+        self.heads.last = None
         self.method.forget(Lifetime.BATCH)
         self._forget_step()
 

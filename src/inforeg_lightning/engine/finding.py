@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from inforeg_lightning.engine.checks import check_encoders, check_parameters, resolve
-from inforeg_lightning.engine.probe.probe import Edit, UnimodalProbe
+from inforeg_lightning.engine.probe.probe import Edit, Replace, UnimodalProbe
 
 
 class Finder:
@@ -33,13 +33,33 @@ class Finder:
         self.modules: dict[str, list[nn.Module]] = {}
         self.probe: UnimodalProbe | None = None
 
-    def find(self, model: nn.Module, will_unfreeze: bool, edit: Edit | None) -> bool:
+    def look(self, model: nn.Module) -> tuple[dict[str, list[nn.Module]], nn.Module | None]:
+        """The modules of each modality, and the head; nothing is watched.
+
+        Raises:
+            ValueError: A path leads nowhere.
+        """
+        modules = {
+            modality: [resolve(model, path, f"encoders[{modality!r}]") for path in paths]
+            for modality, paths in self.paths.items()
+        }
+        head = None if self.head_path is None else resolve(model, self.head_path, "head")
+        return modules, head
+
+    def find(
+        self,
+        model: nn.Module,
+        will_unfreeze: bool,
+        edit: Edit | None,
+        replace: Replace | None = None,
+    ) -> bool:
         """Find the modules in a model, and watch them unless these very ones are watched.
 
         Args:
             model: That the paths lead into.
             will_unfreeze: Whether frozen encoders are unfrozen during training.
             edit: Edits what the head returns, where a method does.
+            replace: Replaces what the head sees, where a method does.
 
         Returns:
             Whether anything was found that was not there before.
@@ -47,11 +67,7 @@ class Finder:
         Raises:
             ValueError: A path leads nowhere, or the modules do not fit.
         """
-        modules = {
-            modality: [resolve(model, path, f"encoders[{modality!r}]") for path in paths]
-            for modality, paths in self.paths.items()
-        }
-        head = None if self.head_path is None else resolve(model, self.head_path, "head")
+        modules, head = self.look(model)
         if self.probe is not None and head is not None and self.probe.watches(modules, head):
             return False
         if head is None and modules == self.modules:
@@ -60,7 +76,7 @@ class Finder:
         self.close()
         self.modules = modules
         if head is not None:
-            self.probe = UnimodalProbe(modules, head, edit)
+            self.probe = UnimodalProbe(modules, head, edit, replace)
         return True
 
     def close(self) -> None:

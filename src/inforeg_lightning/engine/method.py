@@ -11,7 +11,9 @@ from inforeg_lightning.core.window import Window, make_window, plain_range
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime, Stateful
 from inforeg_lightning.engine.book.tracker import Done, Step
-from inforeg_lightning.engine.context import Context, Forward
+from inforeg_lightning.engine.context import Context, Forward, HeadInputs
+from inforeg_lightning.engine.trials import Trials
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
 
 WindowArgument = str | tuple[int, int | None] | Window
 """What a user may write for ``window``; see :func:`~inforeg_lightning.core.window.make_window`."""
@@ -43,8 +45,12 @@ class Method(Stateful):
     """Whether a score is the mean over the samples, not their sum."""
     edits_head: ClassVar[bool] = False
     """Whether :meth:`forward` is overridden; such a method needs ``head``."""
+    replaces_features: ClassVar[bool] = False
+    """Whether :meth:`features` is overridden; set ``edits_head`` too."""
     needs_validation: ClassVar[bool] = False
     """Whether training without validation is an error."""
+    unimodal_heads: HeadsArgument | None = None
+    """Of a method with unimodal losses: whose logits they are of, as the user writes it."""
 
     context: Context
 
@@ -56,6 +62,11 @@ class Method(Stateful):
     def settings(self) -> dict[str, object]:
         """What changes the course of training, by argument, for a checkpoint and for ``repr``."""
         return {"window": self.window, "score": self.score}
+
+    @property
+    def needs_trials(self) -> bool:
+        """Whether it measures on copies of the model, for which the loop has to provide."""
+        return False
 
     @property
     def variant(self) -> str:
@@ -81,8 +92,23 @@ class Method(Stateful):
         """Let go of the model."""
         self.__dict__.pop("context", None)
 
+    def is_due(self, epoch: int) -> bool:
+        """Whether :meth:`measure` is to be called before an epoch, if ``needs_trials``."""
+        return False
+
+    def measure(self, trials: Trials, epoch: int) -> None:
+        """Measure on copies of the model before an epoch."""
+
     def begin_batch(self, begins_period: bool) -> None:
         """Prepare for a (micro-)batch, whose period is open."""
+
+    def features(self, inputs: HeadInputs) -> Mapping[str, Sequence[Tensor]] | None:
+        """What the head is to see in a training step: modality -> its parts.
+
+        Modalities that are left out keep theirs, and all do if it is ``None``. The scores of a step
+        are of the features that were there before.
+        """
+        return None
 
     def forward(self, forward: Forward) -> Tensor:
         """What a training step goes on with in place of the output of its head."""
@@ -91,6 +117,13 @@ class Method(Stateful):
     def unimodal_logits(self) -> Mapping[str, Tensor] | None:
         """Those of the forward pass just seen where the method has them already."""
         return None
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Look at the training loss of a (micro-)batch, where the loop knows it.
+
+        Args:
+            loss: With its graph, before its backward pass; times the scales.
+        """
 
     def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
         """Act once the scores of a (micro-)batch are added, before its backward pass.
@@ -133,6 +166,13 @@ class Method(Stateful):
 
     def end_validation(self) -> None:
         """End a validation."""
+
+    def validated(self, scores: Mapping[str, float]) -> None:
+        """Take the scores of a validation that has ended, over all processes.
+
+        Args:
+            scores: Modality -> its score; without those that no sample has.
+        """
 
     def __repr__(self) -> str:
         """The method as it would be written."""

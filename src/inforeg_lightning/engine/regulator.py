@@ -16,6 +16,7 @@ from inforeg_lightning.engine.checks import check_held, check_optimizers, shown
 from inforeg_lightning.engine.context import Scales
 from inforeg_lightning.engine.distributed import find_processes
 from inforeg_lightning.engine.engine import Engine
+from inforeg_lightning.engine.lent_parameters import average, leave
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.target import (
     Present,
@@ -102,6 +103,12 @@ class Regulator:
                 "`method` must be one of inforeg_lightning.methods, for example InfoReg(), but is "
                 f"{shown(method)}"
             )
+        if method.needs_trials:
+            raise ValueError(
+                f"`method` is {method!r}, which measures on copies of the model that are trained "
+                "apart, and a loop of your own tells it of no loaders. Pass measure='running', or "
+                "train with Lightning and the method's callback."
+            )
         layers = layers_of(model)
         self.model = layers[-1]
         self.optimizers = optimizers_of(optimizer)
@@ -122,6 +129,8 @@ class Regulator:
         self.engine.find(self.model)
         check_held(self.engine.modules, self.optimizers)
         self.engine.reset()
+        if self.engine.adds_heads:
+            self._add_heads()
         self.engine.refuses_early_backward = True
         for layer in layers[:-1]:  # whichever of them a training step reports for
             listen(self.engine, layer)
@@ -134,6 +143,11 @@ class Regulator:
     def method(self) -> Method:
         """What is measured and done."""
         return self.engine.method
+
+    @property
+    def unimodal_heads(self) -> dict[str, nn.Module]:
+        """Modality -> its unimodal head; empty for ``"shared"``. They are not part of the model."""
+        return dict(self.engine.heads.modules)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -290,6 +304,7 @@ class Regulator:
         self._take_in()
         self._is_open = False
         self.engine.close()
+        leave(self.engine.heads.added_parameters(), self.optimizers)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -316,6 +331,19 @@ class Regulator:
         return f"Regulator({paths}, {self.engine.method!r}, head={self.engine.head_path!r})"
 
     # Inside
+
+    def _add_heads(self) -> None:
+        """Make unimodal heads, and have the optimizer train them."""
+        processes = find_processes()
+        if processes.size > 1 and self.scaler is not None:
+            # A scaler decides per process whether to step, before their gradients are averaged.
+            raise ValueError(
+                f"{self.engine.name} would average the gradients of its unimodal heads over "
+                "processes after `scaler` has looked at them. Pass unimodal_heads='shared', or map "
+                "to modules inside the wrapped model, or train in bfloat16."
+            )
+        self.engine.make_heads(self.model, processes)
+        self.engine.train_heads(self.model, self.optimizers)
 
     def _attach(self) -> None:
         self._check_free()
@@ -359,6 +387,7 @@ class Regulator:
             check_optimizers([optimizer], has_scaler=True)
         if self._is_open:
             self._score()
+        average(self.engine.heads.added_parameters(), self.engine.processes, optimizer)
         self.engine.before_step(optimizer, self._steps)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

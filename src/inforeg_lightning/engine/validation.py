@@ -12,6 +12,7 @@ from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
 from inforeg_lightning.engine.scoring import StepScores
+from inforeg_lightning.engine.unimodal_heads import UnimodalHeads
 
 
 class Validation:
@@ -21,12 +22,16 @@ class Validation:
         method: That may look at the head too.
         tracker: Its book.
         ignore_index: The target that counts nowhere.
+        heads: Whose logits are scored.
     """
 
-    def __init__(self, method: Method, tracker: Tracker, ignore_index: float) -> None:
+    def __init__(
+        self, method: Method, tracker: Tracker, ignore_index: float, heads: UnimodalHeads
+    ) -> None:
         self._method = method
         self._tracker = tracker
         self._ignore_index = ignore_index
+        self._heads = heads
         self._probe: UnimodalProbe | None = None
         self._scores: StepScores | None = None
         self._target: Tensor | None = None
@@ -60,11 +65,14 @@ class Validation:
             return
 
         def look(call: HeadCall) -> Mapping[str, Tensor]:
-            unimodal = call.unimodal()
+            if not (self._method.needs_validation or self._heads.modules):
+                return call.unimodal()
+            # With None: what belongs to no encoder is part of what the head returned.
+            output = call.only((*self._tracker.modalities, None))
+            forward = Forward(call, output, target, self._ignore_index, self._present)
+            unimodal = self._heads.logits(forward) if self._heads.modules else call.unimodal()
+            self._heads.last = None
             if self._method.needs_validation:
-                # With None: what belongs to no encoder is part of what the head returned.
-                output = call.only((*self._tracker.modalities, None))
-                forward = Forward(call, output, target, self._ignore_index, self._present)
                 self._method.validate(forward, unimodal)
             return unimodal
 
@@ -108,4 +116,6 @@ class Validation:
         scored = scores.over_processes(processes)
         assert scored is not None
         found = zip(self._tracker.modalities, scored.scores.tolist(), strict=True)
-        return {modality: score for modality, score in found if score == score}
+        known = {modality: score for modality, score in found if score == score}
+        self._method.validated(known)
+        return known

@@ -20,11 +20,14 @@ class RunningMeans:
         self._open: dict[str, Tensor] = {}
         self._agreed = False
 
-    def of(self, features: Mapping[str, Sequence[Tensor]]) -> dict[str, list[Tensor]]:
+    def of(
+        self, features: Mapping[str, Sequence[Tensor]], with_open: bool = False
+    ) -> dict[str, list[Tensor]]:
         """The means that are known.
 
         Args:
             features: Modality -> its parts, each of shape ``(B, ...)``.
+            with_open: Whether what this process has added since the last step counts too.
 
         Returns:
             Modality -> the means of its parts, shaped as one sample and not finite if no step with
@@ -32,8 +35,12 @@ class RunningMeans:
         """
         found = {}
         for modality, parts in features.items():
-            if modality in self._totals:
-                totals = self._totals[modality].to(parts[0].device)
+            totals = self._totals.get(modality)
+            if with_open and modality in self._open:
+                opened = self._open[modality]
+                totals = opened if totals is None else totals.to(opened.device) + opened
+            if totals is not None:
+                totals = totals.to(parts[0].device)
                 means = totals[:-1] / totals[-1]
                 pieces = torch.split(means, [part[0].numel() for part in parts])
                 found[modality] = [
@@ -110,8 +117,8 @@ class RunningMeans:
         if found != known or len(self._totals.get(modality, range(size))) != size:
             raise ValueError(
                 f"the features of {modality} have shape {found} per sample, those before had "
-                f"{known}. Greedy takes a mean over all samples: give the head features whose "
-                "shape does not change."
+                f"{known}. A mean over all samples needs features whose shape does not "
+                "change: pad them before the head."
             )
 
     def _agree(
@@ -127,8 +134,8 @@ class RunningMeans:
             if size not in (0, agreed[modality]):
                 raise ValueError(
                     f"the features of {modality} have {size - 1} numbers per sample on this "
-                    "process, but not on another. Greedy takes a mean over all samples: give the "
-                    "head features whose shape does not change."
+                    "process, but not on another. A mean over all samples needs features whose "
+                    "shape does not change: pad them before the head."
                 )
         return agreed
 

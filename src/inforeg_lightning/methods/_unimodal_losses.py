@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from inforeg_lightning.engine.context import Forward
 from inforeg_lightning.engine.samples import mean_cross_entropy
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument, check_unimodal_heads
 
 
 def check_flag(included: object) -> bool:
@@ -13,6 +14,24 @@ def check_flag(included: object) -> bool:
     if not isinstance(included, bool):
         raise TypeError(f"`unimodal_losses_included` must be a bool, but is {included!r}")
     return included
+
+
+def check_heads(argument: object, included: bool) -> HeadsArgument:
+    """Check what a user writes for ``unimodal_heads``, beside ``unimodal_losses_included``.
+
+    Raises:
+        ValueError: The model's own loss cannot have losses of heads that are made here.
+        TypeError: It is of another kind than described.
+    """
+    heads = check_unimodal_heads(argument)
+    if included and heads == "own":
+        raise ValueError(
+            "unimodal_losses_included=True says that the model's own loss has the unimodal losses, "
+            "which cannot be of the heads that unimodal_heads='own' makes. Say whose they are: "
+            "unimodal_heads='shared' for the joint head with the features of one modality, or "
+            "unimodal_heads={'audio': 'audio_classifier', ...} for heads of the model's own."
+        )
+    return heads
 
 
 def check_one_side(model: nn.Module, method: str, included: bool) -> None:
@@ -32,6 +51,19 @@ def check_one_side(model: nn.Module, method: str, included: bool) -> None:
             f"{type(model).__name__} has unimodal_losses={has}, but {method} has "
             f"unimodal_losses_included={included}. Give both the same value: with False {method} "
             "brings the unimodal losses, with True the module."
+        )
+
+
+def check_none_included(model: nn.Module, method: str) -> None:
+    """Check that the model does not say that its own loss has the unimodal losses.
+
+    Raises:
+        ValueError: It has ``unimodal_losses=True``.
+    """
+    if getattr(model, "unimodal_losses", None) is True:
+        raise ValueError(
+            f"{type(model).__name__} has unimodal_losses=True, but {method} brings unimodal losses "
+            "of its own, which would then count twice. Give the module unimodal_losses=False."
         )
 
 

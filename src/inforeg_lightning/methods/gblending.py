@@ -10,23 +10,34 @@ from torch.optim import Optimizer
 
 from inforeg_lightning.core._autograd import attach_loss, redirect
 from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
-from inforeg_lightning.core.gblending import SuperEpochs, weights_within
+from inforeg_lightning.core.gblending import (
+    Losses,
+    SuperEpochs,
+    blending_weights,
+    generalisation,
+    overfitting,
+    weights_within,
+)
 from inforeg_lightning.core.window import Window
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Done, Step
-from inforeg_lightning.engine.checks import check_count
-from inforeg_lightning.engine.context import Forward
+from inforeg_lightning.engine.checks import check_count, check_number, shown
+from inforeg_lightning.engine.context import Forward, Heads
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.samples import count_samples, mean_cross_entropy
+from inforeg_lightning.engine.trials import Sums, Trials
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
+from inforeg_lightning.methods._included_losses import Included
+from inforeg_lightning.methods._sums import FUSED, means, sum_of_joint, sums_of
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
+    check_heads,
     check_one_side,
     unimodal_losses,
 )
 
-_FUSED = "fused"
-_RECORDED = ("weight", "train_loss", "val_loss")
+_MEASURES = ("online", "offline", "running")
+_RUNNING_FLOOR = 0.1
 
 
 class GBlending(Method):
@@ -36,14 +47,20 @@ class GBlending(Method):
     ``history`` holds.
 
     Args:
-        super_epoch: Epochs between two estimates of the weights, at least; BalanceBenchmark's 10.
+        measure: ``"online"``, the paper's, anew before each super-epoch; ``"offline"``, the paper's
+            too, once before training; or ``"running"``, ours, from the joint run itself.
+        super_epoch: Epochs between two estimates of the weights; 10, the paper's first.
+        measure_epochs: How long a measurement trains copies; the paper: ``super_epoch`` online, as
+            long as the whole training offline.
+        floor: The least weight; 0 (the paper) where it is measured, 0.1 (ours) for ``"running"``.
+        unimodal_heads: What makes the unimodal logits; the paper: a classifier per modality.
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1 and apart from the head's output; what their weights lack or exceed
             is then added.
         window: When it acts; the paper: always.
 
     Raises:
-        ValueError: ``super_epoch`` is out of range, a modality is called ``fused``, or the model's
+        ValueError: An argument is out of range, a modality is called ``fused``, or the model's
             ``unimodal_losses`` is not what ``unimodal_losses_included`` says.
         TypeError: An argument is of another kind than described.
     """
@@ -54,52 +71,121 @@ class GBlending(Method):
 
     epochs: SuperEpochs
     """Of each modality and of all together; its losses are NaN where no sample has the modality."""
+    _modalities: tuple[str, ...]
     _names: tuple[str, ...]
     _applied: list[float]
     _train: Tensor | None
-    _fused: Tensor | None
+    _sums: Tensor | None
+    """Of the step, shape ``(2 K,)``: losses, then how many samples count."""
     _counted: bool
     _validation: Tensor | None
+    _included: Included | None
+    _has_looked: bool
+    _measured_at: int | None
+    _estimate: dict[str, list[float]]
 
     def __init__(
         self,
+        measure: str = "online",
         super_epoch: int = 10,
+        measure_epochs: int | None = None,
+        floor: float | None = None,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
+        unimodal_heads: HeadsArgument = "own",
     ) -> None:
         super().__init__(window)
+        if measure not in _MEASURES:
+            raise ValueError(f"`measure` must be one of {[*_MEASURES]}, but is {shown(measure)}")
+        self.measure_by = measure
         self.super_epoch = check_count("super_epoch", super_epoch, "epochs")
+        if measure_epochs is not None:
+            measure_epochs = check_count("measure_epochs", measure_epochs, "epochs")
+        self.measure_epochs = measure_epochs
+        usual = _RUNNING_FLOOR if measure == "running" else 0.0
+        self.floor = check_number("floor", usual if floor is None else floor, 0, 1)
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
+        self.unimodal_heads = check_heads(unimodal_heads, self.unimodal_losses_included)
         self.add_state("_applied", list, Lifetime.FIT, saved="always")
         self.add_state("_train", None, Lifetime.FIT, saved="always")
-        self.add_state("_fused", None, Lifetime.STEP)
+        self.add_state("_sums", None, Lifetime.STEP)
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_validation", None, Lifetime.FIT)
+        self.add_state("_included", None, Lifetime.BATCH)
+        self.add_state("_has_looked", bool, Lifetime.FIT)
+        self.add_state("_measured_at", None, Lifetime.FIT, saved="always")
+        self.add_state("_estimate", dict, Lifetime.FIT, saved="always")
 
     @property
     def settings(self) -> dict[str, object]:
-        """Length of a super-epoch, whose the unimodal losses are, and window."""
+        """How and how often weights are estimated, of which unimodal losses, and window."""
         return {
+            "measure": self.measure_by,
             "super_epoch": self.super_epoch,
+            "measure_epochs": self.measure_epochs,
+            "floor": self.floor,
+            "unimodal_heads": self.unimodal_heads,
             "unimodal_losses_included": self.unimodal_losses_included,
             "window": self.window,
         }
 
+    @property
+    def needs_trials(self) -> bool:
+        """Whether copies of the model are trained to measure its losses."""
+        return self.measure_by != "running"
+
     def make_window(self, modalities: tuple[str, ...]) -> Window:
         """The window; how many losses there are is known by now."""
-        if _FUSED in modalities:
+        if FUSED in modalities:
             raise ValueError(
-                f"`encoders` has a modality called {_FUSED!r}, which in `history` is what all give "
+                f"`encoders` has a modality called {FUSED!r}, which in `history` is what all give "
                 "together. Choose another name."
             )
-        self._names = (*modalities, _FUSED)
-        make = partial(SuperEpochs, len(self._names), self.super_epoch)
+        self._modalities, self._names = modalities, (*modalities, FUSED)
+        if self.floor * len(self._names) > 1:
+            raise ValueError(
+                f"`floor` must be at most 1 / {len(self._names)}, the number of losses, but is "
+                f"{self.floor:g}"
+            )
+        length = None if self.needs_trials else self.super_epoch
+        make = partial(SuperEpochs, len(self._names), length, self.floor)
         self.add_state("epochs", make, Lifetime.FIT, saved="always")
         return super().make_window(modalities)
 
     def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Check that the unimodal losses come from one side, as the argument says."""
         check_one_side(model, "GBlending", self.unimodal_losses_included)
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether losses are to be measured before an epoch: a super-epoch begins with it."""
+        if self._measured_at is None or not self.needs_trials:
+            return self.needs_trials
+        return self.measure_by == "online" and epoch >= self._measured_at + self.super_epoch
+
+    def measure(self, trials: Trials, epoch: int) -> None:
+        """Estimate the weights from trials (Wang et al. 2020, Algorithm 1).
+
+        Unimodal losses are trained in one copy: they have no parameters in common.
+        """
+        usual = self.super_epoch if self.measure_by == "online" else trials.planned_epochs
+        epochs = self.measure_epochs or usual
+        if epochs is None:
+            raise ValueError(
+                "measure='offline' trains copies as long as the whole training, which has no "
+                "max_epochs. Give the Trainer one, or pass `measure_epochs`."
+            )
+        before = trials.measure(self._all_sums)
+        after = trials.train(self._unimodal_sums, epochs) | trials.train(self._joint_sums, epochs)
+        then, now = (
+            Losses(*zip(*(losses[name] for name in self._names), strict=True))
+            for losses in (before, after)
+        )
+        self.epochs.weights = blending_weights(then, now, self.epochs.weights, self.floor)
+        self._measured_at = epoch
+        self._estimate = {
+            "generalisation": generalisation(then, now),
+            "overfitting": overfitting(then, now),
+        }
 
     def begin_batch(self, begins_period: bool) -> None:
         """Take the weights of the losses that there are."""
@@ -110,33 +196,42 @@ class GBlending(Method):
 
     def forward(self, forward: Forward) -> Tensor:
         """Weight the joint loss, and add those of the modalities in their window."""
-        output = forward.output
-        fused = torch.stack(_loss_and_count(forward, _FUSED, output.detach()))
-        self._fused = fused if self._fused is None else self._fused + fused
-        in_window = self.context.in_window
+        output, in_window = forward.output, self.context.in_window
+        unimodal = self.context.heads.logits(forward)
+        with torch.no_grad():
+            row = self._row(unimodal, forward)
+        self._sums = row if self._sums is None else self._sums + row
         if not any(in_window.values()):
             return output
         weights = dict(zip(self._names, self._applied, strict=True))
         already = 1.0 if self.unimodal_losses_included else 0.0
         dtype = at_least_float32(output).dtype
-        weight = torch.full((), weights[_FUSED], dtype=dtype, device=output.device)
+        weight = torch.full((), weights[FUSED], dtype=dtype, device=output.device)
         weighted = redirect(output, [output], [weight])
-        losses = unimodal_losses(forward, forward.call.unimodal(), in_window)
-        if not losses:
-            return weighted
-        added = torch.stack([(weights[m] - already) * loss for m, loss in losses.items()]).sum()
-        return attach_loss(weighted, added, self.context.scales.loss)
+        losses = unimodal_losses(forward, unimodal, in_window)
+        if losses:
+            added = torch.stack([(weights[m] - already) * loss for m, loss in losses.items()]).sum()
+            weighted = attach_loss(weighted, added, self.context.scales.loss)
+        if self.unimodal_losses_included and not self._has_looked:
+            self._included = Included.of(self.context, forward, unimodal, weighted)
+        return weighted
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Check, once, that it has the unimodal losses if the user says so."""
+        if self._included is not None:
+            self._has_looked = self._included.check(loss, self.context)
+            self._included = None
 
     def edit(self, step: Step) -> Done:
         """Add the losses of a step to those of the epoch; edit nothing."""
         if not self._counted:  # else another optimiser of the same step was first
             self._counted = True
-            mine = step.scores.new_zeros(2) if self._fused is None else self._fused
-            total = self.context.processes.sum(mine.to(sum_dtype(mine.device)))
-            fused = total[:1] / total[1:]
-            losses = torch.cat([-step.scores.to(fused.dtype), fused])
-            known = torch.cat([step.present, torch.ones_like(step.present[:1])])
-            counts = step.finite & torch.isfinite(fused) & known
+            mine = self._none() if self._sums is None else self._sums
+            sums, samples = self.context.processes.sum(mine).chunk(2)
+            losses = sums / samples  # NaN without a sample
+            if self.context.heads.kind == "shared":  # of the same logits, and known to the bit
+                losses = torch.cat([-step.scores.to(losses.dtype), losses[-1:]])
+            counts = step.finite & torch.isfinite(losses[-1]) & (samples > 0)
             row = torch.cat([torch.where(counts, losses, 0.0), counts.to(losses.dtype)])
             self._train = row if self._train is None else self._train.to(row) + row
         return {}
@@ -145,7 +240,7 @@ class GBlending(Method):
         """Take the losses of an epoch that has ended, and the weights of a super-epoch that has."""
         if self._train is None:
             return
-        losses = _means(self._train)
+        losses = means(self._train)
         self._train = None
         self.epochs.trained(None if all(map(math.isnan, losses)) else losses)
 
@@ -155,18 +250,12 @@ class GBlending(Method):
 
     def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
         """Add up the losses of a batch."""
-        logits = {**unimodal, _FUSED: forward.output}
-        found = {m: torch.stack(_loss_and_count(forward, m, z)) for m, z in logits.items()}
-        nothing = torch.zeros_like(found[_FUSED])
-        rows = torch.stack([found.get(m, nothing) for m in self._names])
-        row = rows.to(sum_dtype(rows.device)).T.flatten()
+        row = self._row(self.context.heads.logits(forward), forward)
         self._validation = row if self._validation is None else self._validation + row
 
     def end_validation(self) -> None:
         """Keep the losses of the validation, over all processes."""
-        device = self.context.device
-        zeros = torch.zeros(2 * len(self._names), dtype=sum_dtype(device), device=device)
-        mine = zeros if self._validation is None else self._validation
+        mine = self._none() if self._validation is None else self._validation
         total = self.context.processes.sum(mine)
         self._validation = None
         if total[-1] == 0:
@@ -181,31 +270,39 @@ class GBlending(Method):
                     f"no sample of a validation has {modality}, whose loss is then not known: the "
                     "weights of all losses stay as they are until one has.",
                 )
-        self.epochs.validated(_means(total))
+        self.epochs.validated(means(total))
 
     def describe_period(self, entry: Entry) -> None:
-        """Add the weight that applied last, and the losses known by now."""
-        rows = (self._applied, self.epochs.train, self.epochs.val)
-        for quantity, row in zip(_RECORDED, rows, strict=True):
+        """Add the weight that applied last, what it was made of, and the losses known by now."""
+        rows = {
+            "weight": self._applied,
+            "train_loss": self.epochs.train,
+            "val_loss": self.epochs.val,
+            **self._estimate,
+        }
+        for quantity, row in rows.items():
             values = row or [math.nan] * len(self._names)
             entry[quantity] = {
                 m: None if math.isnan(value) else value
                 for m, value in zip(self._names, values, strict=True)
             }
 
+    def _row(self, unimodal: Mapping[str, Tensor], forward: Forward) -> Tensor:
+        """Of each loss its sum, then of each how many samples count, shape ``(2 K,)``."""
+        sums = {**sums_of(self._modalities, unimodal, forward), **sum_of_joint(forward)}
+        row = torch.stack([torch.stack(pair) for pair in sums.values()]).detach().T.flatten()
+        return row.to(sum_dtype(row.device))
 
-def _loss_and_count(forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy summed over the samples that have a class and the modality; how many do."""
-    target, ignored, present = forward.target, forward.ignore_index, forward.present.get(modality)
-    loss = mean_cross_entropy(modality, logits, target, ignored, present, reduction="sum")
-    return loss, count_samples(target, logits, ignored, present).to(loss.dtype)
+    def _none(self) -> Tensor:
+        """A row without samples."""
+        device = self.context.device
+        return torch.zeros(2 * len(self._names), dtype=sum_dtype(device), device=device)
 
+    def _unimodal_sums(self, heads: Heads, forward: Forward) -> Sums:
+        return sums_of(self._modalities, heads.logits(forward), forward)
 
-def _means(sums_and_counts: Tensor) -> list[float]:
-    """Read on the host: the sums by their counts, NaN where there are none."""
-    numbers = sums_and_counts.tolist()
-    half = len(numbers) // 2
-    return [
-        total / count if count else math.nan
-        for total, count in zip(numbers[:half], numbers[half:], strict=True)
-    ]
+    def _joint_sums(self, heads: Heads, forward: Forward) -> Sums:
+        return sum_of_joint(forward)
+
+    def _all_sums(self, heads: Heads, forward: Forward) -> Sums:
+        return {**self._unimodal_sums(heads, forward), **sum_of_joint(forward)}

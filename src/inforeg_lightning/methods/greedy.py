@@ -1,12 +1,16 @@
 """Greedy: balanced learning by the conditional learning speed (ICML 2022, arXiv 2202.05306)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.core.fisher import squared_norm
-from inforeg_lightning.core.greedy import Balance, relative_square
+from inforeg_lightning.core.greedy import relative_square
+from inforeg_lightning.core.window import Window
 from inforeg_lightning.engine.book.state import Lifetime, moved
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import (
@@ -14,188 +18,187 @@ from inforeg_lightning.engine.checks import (
     check_number,
     check_one_optimizer,
     check_unsharded,
+    resolve,
+    shown,
 )
-from inforeg_lightning.engine.context import Context, Forward
+from inforeg_lightning.engine.context import Context
 from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.probe.head import HeadCall, plain_linear
-from inforeg_lightning.methods._running_mean import RunningMeans, by_sample
+from inforeg_lightning.methods._hook import Hook
+from inforeg_lightning.methods._running_mean import RunningMeans
+from inforeg_lightning.methods._speeds import as_vector, next_balance
+
+_EXAMPLE = "inforeg_lightning.models.MMTM is an example"
 
 
 class Greedy(Method):
-    """Train the modality whose encoder lags alone for some steps (Wu et al., ICML 2022).
+    """Cut the branch that lags off from what the others tell it (Wu et al., ICML 2022).
 
-    See :class:`~inforeg_lightning.callbacks.GreedyCallback` for the equations, and for what
-    ``history`` holds.
+    See :class:`~inforeg_lightning.callbacks.GreedyCallback` for the equations, for what a gating
+    module is, and for what ``history`` holds.
 
     Args:
-        tolerance: How far the speeds may lie apart, ``α`` in the paper, >= 0; authors' code: 0.01.
-        steps: For how many steps a modality is trained alone, ``Q``, > 0; authors' code: 5.
+        gates: Attribute path, or several, of the gating modules.
+        tolerance: How far the speeds may lie apart, ``ε``, >= 0; authors' code: 0.01.
+        steps: For how many steps a branch is cut off, ``Q``, > 0; authors' code: 5.
         window: When it acts; by default, as in the authors' code, after the first epoch.
 
     Raises:
-        ValueError: An argument is out of range.
-        TypeError: ``tolerance`` is no number.
+        ValueError: An argument is out of range, or a module at ``gates`` has no gates.
+        TypeError: An argument is of another kind than described.
     """
 
     name = "greedy"
-    quantities = ("speed", "alone")
-    edits_head = True
+    quantities = ("speed", "rebalanced")
+    needs_scores = False
 
     means: RunningMeans
     balance: Mapping[str, Tensor] | None
     """The fields of a :class:`~inforeg_lightning.core.greedy.Balance`."""
-    _columns: dict[str, list[slice]] | None
+    _turns: dict[str, Tensor]
 
     def __init__(
         self,
+        gates: str | Sequence[str],
         tolerance: float = 0.01,
         steps: int = 5,
         window: WindowArgument = (1, None),
     ) -> None:
         super().__init__(window)
+        paths = [gates] if isinstance(gates, str) else gates
+        is_paths = isinstance(paths, Sequence) and paths
+        if not is_paths or not all(isinstance(path, str) and path for path in paths):
+            raise TypeError(
+                "`gates` must be the attribute path of a gating module or a sequence of them, but "
+                f"is {shown(gates)}; {_EXAMPLE}. A network without any trains with "
+                "AlternatingGreedyCallback, another algorithm."
+            )
+        self.gates = tuple(paths)
         self.tolerance = check_number(
             "tolerance", tolerance, 0, float("inf"), " (the authors use 0.01)"
         )
         self.steps = check_count("steps", steps, "optimiser steps")
+        self._modalities: tuple[str, ...] = ()
+        self._modules: list[nn.Module] = []
+        self._handles: list[RemovableHandle] = []
+        self._watching = False
         self.add_state("means", RunningMeans, Lifetime.FIT, saved="always")
         self.add_state("balance", None, Lifetime.FIT, saved="always")
-        self.add_state("_columns", dict, Lifetime.FIT)
+        self.add_state("_turns", dict, Lifetime.BATCH)
 
     @property
     def settings(self) -> dict[str, object]:
-        """Tolerance, steps and window."""
-        return {"tolerance": self.tolerance, "steps": self.steps, "window": self.window}
+        """Gates, tolerance, steps and window."""
+        return {
+            "gates": self.gates,
+            "tolerance": self.tolerance,
+            "steps": self.steps,
+            "window": self.window,
+        }
+
+    def make_window(self, modalities: tuple[str, ...]) -> Window:
+        """The window; the modalities are known from here on."""
+        self._modalities = modalities
+        return super().make_window(modalities)
+
+    def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Find the gating modules, and refuse several optimisers."""
+        check_one_optimizer(optimizers, "Greedy")
+        self._modules = [resolve(model, path, "gates") for path in self.gates]
+        for path, module in zip(self.gates, self._modules, strict=True):
+            found = getattr(module, "excite", None)
+            has = [*found] if isinstance(found, nn.ModuleDict) else None
+            if has is None or set(has) != set(self._modalities):
+                raise ValueError(
+                    f"`gates` names {path!r}, a {type(module).__name__}, which must have an "
+                    f"attribute `excite`, an nn.ModuleDict of {[*self._modalities]}, each the "
+                    "module that makes the gates of that modality, but has "
+                    f"{'none' if has is None else has}; {_EXAMPLE}."
+                )
 
     def attach(self, context: Context) -> None:
-        """Check optimiser and parameters; take what a checkpoint holds to the device."""
+        """Watch the gates; take what a checkpoint holds to the device."""
         super().attach(context)
-        check_one_optimizer(context.optimizers, context.name)
         check_unsharded(context.encoders, context.name)
         if self.balance is not None:
             self.balance = moved(self.balance, context.device)
+        self._let_go()
+        self._handles = [
+            self._excite(module)[modality].register_forward_hook(
+                Hook(self._see, f"{modality}/{index}"), with_kwargs=True
+            )
+            for index, module in enumerate(self._modules)
+            for modality in self._modalities
+        ]
 
-    def forward(self, forward: Forward) -> Tensor:
-        """Run the head for means in the place of all others, where one is trained alone."""
-        call = forward.call
-        features = {modality: parts for modality, parts in call.features().items() if parts}
-        means = self.means.of(features)
-        self.means.add(features, forward.present)
-        self._learn_columns(call)
+    def detach(self) -> None:
+        """Let go of the model."""
+        super().detach()
+        self._let_go()
+        self._modules = []
+
+    def begin_batch(self, begins_period: bool) -> None:
+        """Note whose gates are to be constant in this (micro-)batch."""
+        self._watching = True
+        self._turns = {}
         in_window = self.context.in_window
-        if self.balance is None or not means or not any(in_window.values()):
-            return forward.output
-        has = {m: in_window[m] and m in features for m in self.context.modalities}
-        alone = self.balance["alone"] & _vector(has, self.balance["alone"])
-        for index, modality in enumerate(self.context.modalities):
-            if modality in forward.present:
-                one = torch.arange(len(alone), device=alone.device) == index
-                alone = alone & (forward.present[modality].any() | ~one)
-        others = dict(zip(self.context.modalities, (alone.any() & ~alone).unbind(), strict=True))
-        blended = {
-            modality: [
-                _replaced(
-                    part,
-                    means[modality][index] if modality in means else None,
-                    others[modality],
-                    forward.present.get(modality),
-                )
-                for index, part in enumerate(parts)
-            ]
-            for modality, parts in features.items()
-        }
-        return call.with_features(blended)
+        if self.balance is not None and any(in_window.values()):
+            alone = self.balance["alone"]
+            turns = (alone & as_vector(in_window, alone)).unbind()
+            self._turns = dict(zip(self._modalities, turns, strict=True))
+
+    def end_batch(self) -> None:
+        """Let go of a (micro-)batch."""
+        super().end_batch()
+        self._watching = False
 
     def edit(self, step: Step) -> Done:
-        """Measure the speeds, and choose whom the next steps train alone; edit nothing."""
+        """Measure the speeds, and choose whom the next steps cut off; edit nothing."""
         like = next(iter(step.squared_norms.values()))
-        before = (
-            Balance.start(len(step.modalities), like)
-            if self.balance is None
-            else Balance(**self.balance)
-        )
-        zero = torch.zeros_like(like)
-        encoder = torch.stack(
-            [
-                relative_square(step.squared_norms[m], squared_norm(step.held[m]))
-                if m in step.held
-                else zero
-                for m in step.modalities
-            ]
-        )
-        fusion = self._fusion_squares(like)
-        measured = step.present & ~fusion.isnan()
-        after = before.after(
-            torch.where(measured, fusion, 0.0),
-            torch.where(measured, encoder, 0.0),
-            step.finite,
-            _vector(step.in_window, before.alone),
-            self.tolerance,
-            self.steps,
+        before, after = next_balance(
+            step, self.balance, self._fusion_squares(like), self.tolerance, self.steps
         )
         self.balance = dict(vars(after))
-        self.means.fold(step.modalities, self.context.processes, step.finite)
-        alone = before.alone & step.present
-        return {"speed": after.speeds(), "alone": alone.to(like.dtype)}
+        keys = [f"{m}/{index}" for index in range(len(self._modules)) for m in self._modalities]
+        self.means.fold(keys, self.context.processes, step.finite)
+        acted = before.alone & as_vector(step.in_window, before.alone)
+        return {"speed": after.speeds(), "rebalanced": acted.to(like.dtype)}
 
-    def _learn_columns(self, call: HeadCall) -> None:
-        """Note which columns of a linear head take the features of which modality.
-
-        A modality that a batch does not have keeps the columns of an earlier one. A batch with one
-        modality alone does not tell: all that is in the head's input is taken to be that one's.
-        """
-        blocks = call.layout.blocks[0]
-        if plain_linear(call.head) is None or blocks is None or blocks.dim != -1:
-            self._columns = None
-        elif len(call.present) > 1:
-            found = {m: blocks.columns(m) for m in call.present}
-            self._columns = (self._columns or {}) | found
+    def _see(self, key: str, args: Any, kwargs: Any, gate: Tensor) -> Tensor | None:
+        """Have the running mean of a gate stand in its place, where it is its branch's turn."""
+        if not self._watching:
+            return None
+        self.means.add({key: [gate]}, {})
+        turn = self._turns.get(key.rpartition("/")[0])
+        if turn is None:
+            return None
+        (mean,) = self.means.of({key: [gate]}, with_open=True)[key]
+        return torch.where(turn, mean.to(gate.dtype).expand_as(gate), gate)
 
     def _fusion_squares(self, like: Tensor) -> Tensor:
-        """``‖g‖² / ‖w‖²`` of the fusion weights of each modality, shape ``(M,)``, or NaN."""
-        head, modalities = self.context.head, self.context.modalities
-        assert head is not None
-        linear = plain_linear(head)
-        if linear is None or self._columns is None:
-            held = [p for p in head.parameters() if p.grad is not None]
-            if not held:
-                return like.new_zeros(len(modalities))
-            square = relative_square(squared_norm(gradients_of(held)), squared_norm(held))
-            return square.to(like.dtype).expand(len(modalities))
-        weight, gradient = linear.weight.detach(), linear.weight.grad
-        if gradient is None:
-            return like.new_zeros(len(modalities))
-        unknown = torch.full_like(like, torch.nan)
-        squares = [
-            relative_square(
-                squared_norm([gradient[:, part] for part in self._columns[m]]),
-                squared_norm([weight[:, part] for part in self._columns[m]]),
-            )
-            if m in self._columns
-            else unknown
-            for m in modalities
-        ]
-        return torch.stack([square.to(like.dtype) for square in squares])
+        """``‖g‖² / ‖w‖²`` of the parameters that lead to each modality's gates, shape ``(M,)``."""
+        own = {
+            m: [p for gate in self._modules for p in self._excite(gate)[m].parameters()]
+            for m in self._modalities
+        }
+        of_one = {id(p) for parameters in own.values() for p in parameters}
+        shared = [p for g in self._modules for p in g.parameters() if id(p) not in of_one]
+        squares = []
+        for parameters in own.values():
+            held = [p for p in (*parameters, *shared) if p.grad is not None]
+            square = like.new_zeros(())
+            if held:
+                square = relative_square(squared_norm(gradients_of(held)), squared_norm(held))
+            squares.append(square.to(like.dtype))
+        return torch.stack(squares)
 
+    def _excite(self, gate: nn.Module) -> nn.ModuleDict:
+        found = gate.excite
+        assert isinstance(found, nn.ModuleDict)
+        return found
 
-def _vector(of: Mapping[str, bool], like: Tensor) -> Tensor:
-    """Booleans by modality as a tensor, shape ``(M,)``."""
-    # One by one: a tensor made of a list would make the host wait for the device.
-    return torch.stack([torch.full_like(like[0], value) for value in of.values()])
-
-
-def _replaced(part: Tensor, mean: Tensor | None, replace: Tensor, present: Tensor | None) -> Tensor:
-    """A part of the features as the head is to see it.
-
-    Args:
-        part: Shape ``(B, ...)``.
-        mean: Of all samples, shape ``(...)``; ``None`` or not finite before there was one.
-        replace: Whether it is to be replaced, shape ``()``, bool.
-        present: Which samples have the modality, ``None``: all. What stands in the place of a
-            missing one stays, and only its graph is cut.
-    """
-    constant = part.detach()
-    if mean is not None:
-        new = torch.where(mean.isfinite(), mean.to(part.dtype), constant)
-        constant = new if present is None else torch.where(by_sample(present, part), new, constant)
-    return torch.where(replace, constant, part)
+    def _let_go(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._watching = False

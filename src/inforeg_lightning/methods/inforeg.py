@@ -1,7 +1,7 @@
 """InfoReg: adaptive unimodal regulation (CVPR 2025, arXiv 2503.18595), as the paper has it."""
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from inforeg_lightning.core._dtensor import split_like
 from inforeg_lightning.core.regulation import pull
 from inforeg_lightning.core.scores import ScoreFunction
 from inforeg_lightning.core.strength import gaps, strength
@@ -21,10 +20,8 @@ from inforeg_lightning.engine.checks import check_number
 from inforeg_lightning.engine.context import Context
 from inforeg_lightning.engine.encoder import Encoder
 from inforeg_lightning.engine.method import Method, WindowArgument
+from inforeg_lightning.methods._anchors import Anchors, anchors_of, placed
 from inforeg_lightning.methods._free_run import FreeRun
-
-Anchors = dict[int, Tensor]
-"""The index of a parameter in its encoder -> what it was when the period began."""
 
 
 class InfoReg(Method):
@@ -89,7 +86,7 @@ class InfoReg(Method):
         """Take the anchors of a checkpoint to the encoders, now that these are known."""
         super().attach(context)
         self.anchors = {
-            m: _placed(self.anchors.get(m, {}), encoder) for m, encoder in context.encoders.items()
+            m: placed(self.anchors.get(m, {}), encoder) for m, encoder in context.encoders.items()
         }
 
     def detach(self) -> None:
@@ -168,31 +165,6 @@ class InfoReg(Method):
 def _pull(
     encoder: Encoder, anchors: Anchors, parameters: Sequence[nn.Parameter], alpha: Tensor
 ) -> Tensor:
-    """Add the gradient of the regulation to the parameters' gradients; return the penalty.
-
-    An anchor is copied when its parameter has its first gradient of the period: no earlier step of
-    the period has moved it, and one that is unfrozen during training gets its own.
-    """
-    indices = [encoder.index[id(parameter)] for parameter in parameters]
-    for index, parameter in zip(indices, parameters, strict=True):
-        if index not in anchors:
-            anchors[index] = parameter.detach().clone()
+    """Add the gradient of the regulation to the parameters' gradients; return the penalty."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return pull(parameters, gradients, [anchors[index] for index in indices], alpha)
-
-
-def _placed(anchors: Mapping[int, Tensor], encoder: Encoder) -> Anchors:
-    """Anchors on the device of their parameters, and in parts where these are.
-
-    Raises:
-        ValueError: They are not of this encoder.
-    """
-    placed: Anchors = {}
-    for index, anchor in anchors.items():
-        if index >= len(encoder.parameters) or encoder.parameters[index].shape != anchor.shape:
-            raise ValueError(
-                f"the checkpoint's anchor {index} has shape {tuple(anchor.shape)}, but the "
-                "encoder has no such parameter. Resume with the module that was trained."
-            )
-        placed[index] = split_like(anchor, encoder.parameters[index])
-    return placed
+    return pull(parameters, gradients, anchors_of(encoder, anchors, parameters), alpha)

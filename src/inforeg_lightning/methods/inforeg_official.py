@@ -25,7 +25,7 @@ class OfficialInfoReg(InfoReg):
         strength: Modality -> its factor, 0 or more; ``None`` for the release's.
         gate: The modality whose trace opens the window for all; ``None`` for the first.
         K: Threshold of the change of the moving average, in [0, 1); ``None`` for the release's.
-        release: ``"2025-11"`` or ``"2025-03"``.
+        release: ``"2025-11"``, the release of November 2025, or ``"2025-03"``, that of March.
 
     Raises:
         ValueError: An argument is out of range.

@@ -1,6 +1,7 @@
 """MMPareto: Pareto integration of joint and unimodal gradients (ICML 2024, arXiv 2405.17730)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,11 @@ from inforeg_lightning.engine.context import Context, Forward, Scales
 from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.probe.graph import nodes_of
+from inforeg_lightning.engine.unimodal_heads import HeadsArgument
+from inforeg_lightning.methods._included_losses import Included
 from inforeg_lightning.methods._unimodal_losses import (
     check_flag,
+    check_heads,
     check_one_side,
     unimodal_losses,
 )
@@ -30,6 +34,7 @@ class MMPareto(Method):
 
     Args:
         gamma: Factor of the encoders' gradients, > 0; the authors' 1.5.
+        unimodal_heads: What makes the unimodal logits; the authors: a classifier per modality.
         unimodal_losses_included: Whether the model's own loss has the unimodal losses already,
             each with weight 1; they are then not added again.
         window: When it acts; the paper: always.
@@ -41,37 +46,45 @@ class MMPareto(Method):
     """
 
     name = "mmpareto"
-    quantities = ("cosine", "weight", "unimodal_loss")
+    quantities: ClassVar[tuple[str, ...]] = ("cosine", "weight", "unimodal_loss")
     edits_head = True
 
     _losses: dict[str, Tensor]
     _gradients: dict[nn.Parameter, Tensor]
     _found: dict[str, Tensor]
-    """Modality -> cosine and weight, also of a step that several optimisers make."""
+    """Modality -> what there is to tell, also of a step that several optimisers make."""
     _checked: set[str]
+    _included: Included | None
+    _has_looked: bool
+    """Whether the model's loss has been seen to have the unimodal losses."""
 
     def __init__(
         self,
         gamma: float = 1.5,
         unimodal_losses_included: bool = False,
         window: WindowArgument = "always",
+        unimodal_heads: HeadsArgument = "own",
     ) -> None:
         super().__init__(window)
         self.gamma = check_number(
             "gamma", gamma, 0, float("inf"), " (the authors: 1.5)", open_below=True
         )
         self.unimodal_losses_included = check_flag(unimodal_losses_included)
+        self.unimodal_heads = check_heads(unimodal_heads, self.unimodal_losses_included)
         self.add_state("_losses", dict, Lifetime.BATCH)
         self.add_state("_gradients", dict, Lifetime.STEP)
         self.add_state("_found", dict, Lifetime.STEP)
         self.add_state("_checked", set, Lifetime.FIT)
+        self.add_state("_included", None, Lifetime.BATCH)
+        self.add_state("_has_looked", bool, Lifetime.FIT)
 
     @property
     def settings(self) -> dict[str, object]:
-        """γ, whose the unimodal losses are, and window."""
+        """γ, whose the unimodal losses are and of what logits, and window."""
         return {
             "gamma": self.gamma,
             "unimodal_losses_included": self.unimodal_losses_included,
+            "unimodal_heads": self.unimodal_heads,
             "window": self.window,
         }
 
@@ -89,12 +102,20 @@ class MMPareto(Method):
         """Add the unimodal losses to the loss of whoever goes backward through the output."""
         if not any(self.context.in_window.values()):
             return forward.output
-        unimodal = forward.call.unimodal()
+        unimodal = self.context.heads.logits(forward)
         self._losses = unimodal_losses(forward, unimodal, self.context.in_window)
+        if self.unimodal_losses_included and not self._has_looked:
+            self._included = Included.of(self.context, forward, unimodal, forward.output)
         if self.unimodal_losses_included or not self._losses:
             return forward.output
         total = torch.stack([*self._losses.values()]).sum()
         return attach_loss(forward.output, total, self.context.scales.loss)
+
+    def see_loss(self, loss: Tensor) -> None:
+        """Check, once, that it has the unimodal losses if the user says so."""
+        if self._included is not None:
+            self._has_looked = self._included.check(loss, self.context)
+            self._included = None
 
     def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
         """Go backward through each encoder from its unimodal loss alone."""
@@ -123,15 +144,36 @@ class MMPareto(Method):
                 gradients = gradients_of(held)
                 unimodal = self._over_processes(held)
                 joint = list(torch._foreach_sub(gradients, unimodal))
-                cosine, weight = pareto_weight(joint, unimodal)
-                edited = pareto_gradients(joint, unimodal, weight, self.gamma)
+                edited, told = self.combine(joint, unimodal, acts)
                 for gradient, new in zip(gradients, edited, strict=True):
                     gradient.copy_(torch.where(acts, new, gradient))
-                found = torch.stack([cosine, weight]).to(step.scores.dtype)
+                found = torch.stack([*told]).to(step.scores.dtype)
                 self._found[modality] = torch.where(has, found, torch.nan)
-        nothing = step.scores.new_full((2,), torch.nan)
+        names = self.quantities[:-1]
+        nothing = step.scores.new_full((len(names),), torch.nan)
         found = torch.stack([self._found.get(m, nothing) for m in step.modalities])
-        return {"cosine": found[:, 0], "weight": found[:, 1], "unimodal_loss": -step.scores}
+        return {
+            "unimodal_loss": -step.scores,
+            **dict(zip(names, found.unbind(dim=1), strict=True)),
+        }
+
+    def combine(
+        self, joint: Sequence[Tensor], unimodal: Sequence[Tensor], acts: Tensor
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """What comes in the place of the gradients of both losses, and what there is to tell.
+
+        Args:
+            joint: Gradients of an encoder's parameters for the joint loss.
+            unimodal: Those for its unimodal loss.
+            acts: Whether the result is used, shape ``()``, bool; the gradients may be infinite
+                where it is not.
+
+        Returns:
+            Gradients of the same shapes; and one number, shape ``()``, for each of ``quantities``
+            but the last.
+        """
+        cosine, weight = pareto_weight(joint, unimodal)
+        return pareto_gradients(joint, unimodal, weight, self.gamma), (cosine, weight)
 
     def _over_processes(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """The unimodal gradients as DDP averages all others; zeros where the loss has none."""

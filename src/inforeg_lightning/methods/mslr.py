@@ -13,6 +13,7 @@ from inforeg_lightning.core.window import Window
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import check_number, shown
+from inforeg_lightning.engine.context import Context
 from inforeg_lightning.engine.method import Method, WindowArgument
 
 Rates = Mapping[str, float] | Sequence[float]
@@ -27,7 +28,9 @@ class MSLR(Method):
     Args:
         rates: Factor of the learning rate of each modality, >= 0: by name, in the order of
             ``encoders``, or a callable that is asked at the start of each period and is given the
-            Trainer (in Lightning) or the Regulator (elsewhere).
+            Trainer (in Lightning) or the Regulator (elsewhere), such as
+            :class:`~inforeg_lightning.methods.KeepRates`. If it has a ``state_dict`` and a
+            ``load_state_dict``, it is saved and resumed.
         window: When it acts; the paper: always.
 
     Raises:
@@ -41,6 +44,8 @@ class MSLR(Method):
     needs_scores = False
 
     _factors: dict[str, float]
+    _strategy: Mapping[str, Any] | None
+    """State of ``rates`` where it has one; ``None`` before it was first asked."""
 
     def __init__(
         self,
@@ -52,6 +57,8 @@ class MSLR(Method):
         self._modalities: tuple[str, ...] = ()
         self._pending: dict[int, RemovableHandle] = {}
         self.add_state("_factors", dict, Lifetime.PERIOD, saved="inside")
+        self.add_state("_strategy", None, Lifetime.FIT, saved="always")
+        self._fresh = _state_of(rates)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -73,6 +80,13 @@ class MSLR(Method):
                 "another optimiser."
             )
 
+    def attach(self, context: Context) -> None:
+        """Have a strategy with a state go on from a checkpoint, or begin afresh."""
+        super().attach(context)
+        state = self._fresh if self._strategy is None else self._strategy
+        if state is not None:
+            self.rates.load_state_dict(state)  # type: ignore[union-attr]
+
     def detach(self) -> None:
         """Leave out the steps that were begun."""
         super().detach()
@@ -85,6 +99,7 @@ class MSLR(Method):
         if begins_period or not self._factors:
             rates = self.rates(self.context.host) if callable(self.rates) else self.rates
             self._factors = _check(rates, self._modalities)
+            self._strategy = _state_of(self.rates)
 
     def edit(self, step: Step) -> Done:
         """Begin a step that is scaled once the optimiser has made it."""
@@ -119,6 +134,11 @@ class MSLR(Method):
         handle = self._pending.pop(id(optimizer), None)
         if handle is not None:
             handle.remove()
+
+
+def _state_of(rates: object) -> Mapping[str, Any] | None:
+    state: Mapping[str, Any] | None = getattr(rates, "state_dict", lambda: None)()
+    return state
 
 
 def _check(rates: Rates | None, modalities: Sequence[str]) -> dict[str, float]:

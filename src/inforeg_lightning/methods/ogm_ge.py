@@ -7,7 +7,6 @@ from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import check_unsharded
 from inforeg_lightning.engine.context import Context
-from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.methods.ogm import OGM, scale
 
@@ -21,9 +20,10 @@ class OGMGE(Method):
     Args:
         alpha: As for :class:`~inforeg_lightning.methods.OGM`.
         window: As for :class:`~inforeg_lightning.methods.OGM`.
+        parameters: As for :class:`~inforeg_lightning.methods.OGM`.
 
     Raises:
-        ValueError: ``alpha`` is out of range.
+        ValueError: As for :class:`~inforeg_lightning.methods.OGM`.
         TypeError: ``alpha`` is no number.
     """
 
@@ -32,22 +32,26 @@ class OGMGE(Method):
 
     _seed: int | None
 
-    def __init__(self, alpha: float = 0.1, window: WindowArgument = "always") -> None:
-        self._ogm = OGM(alpha, window)
+    def __init__(
+        self, alpha: float = 0.1, window: WindowArgument = "always", parameters: str = "all"
+    ) -> None:
+        self._ogm = OGM(alpha, window, parameters)
         super().__init__(window, self._ogm.score)
         self.alpha = self._ogm.alpha
+        self.parameters = self._ogm.parameters
         self._generators: dict[torch.device, torch.Generator] = {}
         self.add_state("_seed", None, Lifetime.FIT, saved="always")
 
     @property
     def settings(self) -> dict[str, object]:
-        """α and window."""
+        """α, window and parameters."""
         return self._ogm.settings
 
     def attach(self, context: Context) -> None:
         """Draw the noise of all processes from one seed, that of the start of training."""
         super().attach(context)
         check_unsharded(context.encoders, context.name)
+        self._ogm.check_parameters(context)
         if self._seed is None:
             self._seed = context.processes.broadcast(torch.initial_seed())
         self._generators = {}
@@ -63,7 +67,9 @@ class OGMGE(Method):
         self._seed_generators(step)
         for modality, held in step.held.items():
             if step.in_window[modality]:
-                gradients = gradients_of(held)
+                gradients = self._ogm.edited(held)
+                if not gradients:
+                    continue
                 noise = gradient_noise(gradients, self._generators[gradients[0].device])
                 scale(gradients, used[modality])
                 # An infinite gradient has no deviation to draw with, and must stay as it is.

@@ -1,6 +1,5 @@
 """PMR: prototypical modal rebalance (CVPR 2023, arXiv 2211.07089)."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +7,11 @@ import torch
 from torch import Tensor
 
 from inforeg_lightning.core._autograd import attach_loss
-from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
+from inforeg_lightning.core._numeric import sum_dtype
 from inforeg_lightning.core.pmr import (
     blend_prototypes,
     class_totals,
+    pmr_binary_coefficients,
     pmr_coefficients,
     prototype_sums,
 )
@@ -19,9 +19,12 @@ from inforeg_lightning.engine.book.state import Lifetime, moved
 from inforeg_lightning.engine.book.tracker import Done, Step
 from inforeg_lightning.engine.checks import check_number, shown
 from inforeg_lightning.engine.context import Context, Forward
-from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.samples import is_ignored
+from inforeg_lightning.methods._class_features import class_indices, flat_features, of_present
+from inforeg_lightning.methods._prototype_sums import check_periods, sum_over
+
+_USUAL = {"ratio": (0.2, 1e-2), "binary": (0.0, 0.0)}
+"""Coefficients -> momentum and μ that go with them."""
 
 
 class PMR(Method):
@@ -32,8 +35,11 @@ class PMR(Method):
 
     Args:
         alpha: Weight of the cross-entropies, > 0; the paper has 1 or 2 by data set.
-        momentum: What is kept of a prototype, in [0, 1); the authors' 0.2.
-        mu: Weight of the entropies, >= 0; the paper has 1e-2 or 1e-3 by data set.
+        coefficients: ``"ratio"``, the paper's, or ``"binary"``, the published code's.
+        momentum: What is kept of a prototype, in [0, 1); 0.2 for ``"ratio"``, the default of the
+            authors' program, and 0 for ``"binary"``, as nearly all of their commands have it.
+        mu: Weight of the entropies, >= 0; 1e-2 for ``"ratio"``, where the paper has 1e-2 or 1e-3 by
+            data set, and 0 for ``"binary"``, whose code has no entropies.
         entropy_periods: In how many periods, from the first, entropies count.
         window: When it acts; the paper: always.
 
@@ -62,19 +68,33 @@ class PMR(Method):
     def __init__(
         self,
         alpha: float = 1.0,
-        momentum: float = 0.2,
-        mu: float = 1e-2,
+        coefficients: str = "ratio",
+        momentum: float | None = None,
+        mu: float | None = None,
         entropy_periods: int = 5,
         window: WindowArgument = "always",
     ) -> None:
         super().__init__(window, "prob")
         most = float("inf")
         self.alpha = check_number("alpha", alpha, 0, most, " (the paper: 1 or 2)", open_below=True)
+        if coefficients not in _USUAL:
+            raise ValueError(
+                f"`coefficients` must be one of {[*_USUAL]}, but is {shown(coefficients)}"
+            )
+        self.coefficients = coefficients
+        usual_momentum, usual_mu = _USUAL[coefficients]
+        momentum = usual_momentum if momentum is None else momentum
         self.momentum = check_number("momentum", momentum, 0, 1, " (the authors: 0.2)")
         if self.momentum == 1:
             raise ValueError("`momentum` must be below 1 (the authors: 0.2), but is 1")
+        mu = usual_mu if mu is None else mu
         self.mu = check_number("mu", mu, 0, most, " (the paper: 1e-2 or 1e-3)")
-        self.entropy_periods = _check_periods(entropy_periods)
+        if coefficients == "binary" and self.mu > 0:
+            raise ValueError(
+                f"`mu` must be 0 with coefficients='binary', whose code has no entropies, but is "
+                f"{self.mu:g}. Leave it out, or pass coefficients='ratio', the paper's."
+            )
+        self.entropy_periods = check_periods(entropy_periods)
         self.add_state("prototypes", dict, Lifetime.FIT, saved="always")
         self.add_state("known", dict, Lifetime.FIT, saved="always")
         self.add_state("totals", dict, Lifetime.PERIOD, saved="always")
@@ -85,9 +105,10 @@ class PMR(Method):
 
     @property
     def settings(self) -> dict[str, object]:
-        """α, momentum, μ, its periods and window."""
+        """α, coefficients, momentum, μ, its periods and window."""
         return {
             "alpha": self.alpha,
+            "coefficients": self.coefficients,
             "momentum": self.momentum,
             "mu": self.mu,
             "entropy_periods": self.entropy_periods,
@@ -106,8 +127,8 @@ class PMR(Method):
 
     def forward(self, forward: Forward) -> Tensor:
         """Take in the features of a batch, and add the terms that pull at them to its loss."""
-        classes = self._classes(forward)
-        features = self._flat_features(forward)
+        classes = class_indices(forward, self.context)
+        features = flat_features(forward, self.context)
         self._take_in(features, classes, forward)
         measured = [m for m in features if m in self.prototypes]
         if not measured:
@@ -117,7 +138,7 @@ class PMR(Method):
                 features[m],
                 self.prototypes[m],
                 self.known[m],
-                _of_present(classes, forward.present.get(m)),
+                of_present(classes, forward.present.get(m)),
             )
             for m in measured
         }
@@ -146,7 +167,11 @@ class PMR(Method):
         has = samples > 0
         of_all = torch.isfinite(torch.stack([strengths, losses])) | ~has
         acts = has & (infinite == 0) & of_all.all()
-        speed, slow = pmr_coefficients(strengths)
+        if self.coefficients == "binary":
+            speed = pmr_binary_coefficients(strengths)
+            slow = torch.zeros_like(speed)
+        else:
+            speed, slow = pmr_coefficients(strengths)
         factors = torch.cat([self.alpha * speed, -self.mu * slow]) * self.context.scales.loss
         weights.copy_(torch.where(acts.repeat(2), factors, 0.0))
         self._applied.append(torch.stack([torch.where(acts, speed, 0.0), losses]))
@@ -193,39 +218,6 @@ class PMR(Method):
         super().load_state_dict(state)
         self._is_loaded = True
 
-    def _classes(self, forward: Forward) -> Tensor:
-        """Class indices of the batch, shape ``(B,)``; -1 for a sample that counts nowhere."""
-        output, target = forward.output, forward.target
-        indices = target.squeeze(-1) if target.dim() == 2 else target
-        fits = output.dim() == 2 and tuple(indices.shape) == (len(output),)
-        if not fits or indices.is_floating_point():
-            raise ValueError(
-                f"{self.context.name} needs class indices (B,) and logits (B, C), but `target=` "
-                f"leads to a tensor of shape {tuple(target.shape)} and dtype {target.dtype}, and "
-                f"`head={self.context.head_path!r}` returns {tuple(output.shape)}. Pass as "
-                "`target=` what finds one class per sample, and as `head=` the module that makes "
-                "their logits; for other tasks use another method."
-            )
-        counted = ~is_ignored(indices, forward.ignore_index)
-        # What is out of range is an error of the score's, which follows.
-        counted = counted & (indices >= 0) & (indices < output.shape[1])
-        return torch.where(counted, indices.long(), -1)
-
-    def _flat_features(self, forward: Forward) -> dict[str, Tensor]:
-        """Modality that the batch has -> its features, shape ``(B, D_m)``, at least float32."""
-        flat = {}
-        features, samples = forward.call.features(), len(forward.output)
-        for modality in forward.call.present:
-            parts = features[modality]
-            if any(part.dim() < 2 or len(part) != samples for part in parts):
-                raise ValueError(
-                    f"{self.context.name} needs features (B, ...) of one sample per row, but with "
-                    f"{samples} targets those of {modality} have shapes "
-                    f"{[tuple(part.shape) for part in parts]}. Pool them before the head."
-                )
-            flat[modality] = at_least_float32(torch.cat([p.flatten(1) for p in parts], dim=1))
-        return flat
-
     def _take_in(self, features: Mapping[str, Tensor], classes: Tensor, forward: Forward) -> None:
         """Add the features of a batch to the totals of their classes."""
         count = forward.output.shape[1]
@@ -239,7 +231,7 @@ class PMR(Method):
                     "that differ in length by batch before the head."
                 )
             with torch.autocast(z.device.type, enabled=False):
-                of_modality = _of_present(classes, forward.present.get(modality))
+                of_modality = of_present(classes, forward.present.get(modality))
                 totals = class_totals(z.detach(), of_modality, count)
             own = self.totals.get(modality)
             self.totals[modality] = totals if own is None else own + totals
@@ -281,38 +273,6 @@ class PMR(Method):
         return {
             modality: totals
             for modality in context.modalities
-            if (totals := _sum(self.totals.get(modality), context.processes, context.device))
+            if (totals := sum_over(context.processes, self.totals.get(modality), context.device))
             is not None
         }
-
-
-def _sum(totals: Tensor | None, processes: Processes, device: torch.device) -> Tensor | None:
-    """The sum over processes, of which some may not have seen the modality; ``None`` if none has.
-
-    The others first have to be told how large it is.
-    """
-    found = (0, 0, 0, 0) if totals is None else (1, *totals.shape, totals.dtype == torch.float64)
-    has, classes, width, doubles = processes.sum(torch.tensor(found, device=device)).tolist()
-    if not has:
-        return None
-    if totals is None:
-        dtype = torch.float64 if doubles else torch.float32
-        totals = torch.zeros(classes // has, width // has, dtype=dtype, device=device)
-    return processes.sum(totals.clone())
-
-
-def _of_present(classes: Tensor, present: Tensor | None) -> Tensor:
-    """Class indices, -1 for samples without the modality."""
-    return classes if present is None else torch.where(present, classes, -1)
-
-
-def _check_periods(periods: object) -> int:
-    try:
-        count = -1 if isinstance(periods, bool) else operator.index(periods)  # type: ignore[arg-type]
-    except TypeError:
-        count = -1
-    if count < 0:
-        raise ValueError(
-            f"`entropy_periods` must be a number of periods from 0, but is {shown(periods)}"
-        )
-    return count

@@ -1,14 +1,37 @@
-"""Encoders and the late-fusion classifier that the experiments train."""
+"""Encoders, fusion heads and the late-fusion classifier that the experiments train."""
 
 from typing import TYPE_CHECKING, Any
 
 from inforeg_lightning.models.conv import ConvEncoder
+from inforeg_lightning.models.fusion import (
+    BottleneckFusion,
+    ConcatFusion,
+    FiLMFusion,
+    GatedFusion,
+    MMTMFusion,
+    SumFusion,
+)
 from inforeg_lightning.models.late_fusion import LateFusionClassifier
+from inforeg_lightning.models.mlp import MLPEncoder
+from inforeg_lightning.models.mmtm import MMTM
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
 
-__all__ = ["AudioResNet18", "ConvEncoder", "LateFusionClassifier", "VideoResNet18"]
+__all__ = [
+    "MMTM",
+    "AudioResNet18",
+    "BottleneckFusion",
+    "ConcatFusion",
+    "ConvEncoder",
+    "FiLMFusion",
+    "GatedFusion",
+    "LateFusionClassifier",
+    "MLPEncoder",
+    "MMTMFusion",
+    "SumFusion",
+    "VideoResNet18",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Late fusion: one encoder per modality, concatenated features, one linear head."""
+"""Late fusion: one encoder per modality, and a head that fuses their features."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import lightning.pytorch as L
@@ -15,12 +15,14 @@ _STAGES = ("train", "val", "test")
 
 
 class LateFusionClassifier(L.LightningModule):
-    """Classify from the concatenated features of one encoder per modality (the paper's network).
+    """Classify from the features of one encoder per modality (the paper's network).
 
     The loss is the cross-entropy of the fused logits. ``unimodal_losses=True`` adds one
-    cross-entropy a modality on its unimodal logits ``z_m W_mᵀ + c / M``: with the regulation,
-    that is the paper's InfoReg* (Table 3), without it "joint*". The two are never mixed.
-    With a single encoder it is the unimodal baseline.
+    cross-entropy per modality on its unimodal logits: with the regulation, that is the paper's
+    InfoReg* (Table 3), without it "joint*". The two are never mixed. Unimodal logits are
+    ``z_m W_mᵀ + c / M`` for the linear head over concatenated features, and what the head returns
+    with the features of all other modalities at zero for any other (section 4.5). With a single
+    encoder it is the unimodal baseline.
 
     A batch is a mapping: each modality's name to its input, and ``"label"`` to class indices,
     int64 of shape ``(B,)``. Keys beyond these are ignored.
@@ -41,6 +43,9 @@ class LateFusionClassifier(L.LightningModule):
         gamma: Factor of each decay.
         warmup_epochs: Epochs ``W`` of linear warm-up before the full rate: epoch ``t < W`` has
             ``(t + 1) / (W + 1)`` of it. 0: none.
+        fusion: Makes the head, ``(widths, num_classes) -> module`` from a list of features to
+            logits; see :mod:`~inforeg_lightning.models.fusion`. ``None``: a linear layer over the
+            concatenated features.
 
     Raises:
         ValueError: ``encoders`` is empty, an encoder has no ``out_features``, a modality is called
@@ -58,11 +63,12 @@ class LateFusionClassifier(L.LightningModule):
         step_size: int = 30,
         gamma: float = 0.1,
         warmup_epochs: int = 0,
+        fusion: Callable[[Sequence[int], int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         _check(encoders, num_classes)
         # Modules belong in the checkpoint's weights, not in its hyperparameters.
-        self.save_hyperparameters(ignore=["encoders"])
+        self.save_hyperparameters(ignore=["encoders", "fusion"])
         self.modalities = tuple(encoders)
         self.unimodal_losses = unimodal_losses
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
@@ -70,9 +76,13 @@ class LateFusionClassifier(L.LightningModule):
 
         self.encoders = nn.ModuleDict({name: encoders[name] for name in encoders})
         widths = [int(getattr(encoders[name], "out_features")) for name in encoders]  # noqa: B009
-        self.head = nn.Linear(sum(widths), num_classes)
-        nn.init.xavier_uniform_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self._concatenates = fusion is None
+        if fusion is None:
+            self.head: nn.Module = nn.Linear(sum(widths), num_classes)
+            nn.init.xavier_uniform_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+        else:
+            self.head = fusion(widths, num_classes)
         # validate_args costs a host read a batch; the labels are checked by the loss anyway.
         self.accuracies = nn.ModuleDict(
             {
@@ -95,8 +105,20 @@ class LateFusionClassifier(L.LightningModule):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Fused logits, ``(B, num_classes)``, of a batch; its ``"label"`` is not needed."""
-        logits: Tensor = self.head(torch.cat(list(self.features(batch).values()), dim=1))
+        return self.fuse(self.features(batch))
+
+    def fuse(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Fused logits, ``(B, num_classes)``, of what :meth:`features` returns."""
+        parts = [*features.values()]
+        logits: Tensor = self.head(torch.cat(parts, dim=1) if self._concatenates else parts)
         return logits
+
+    def unimodal(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Modality -> its unimodal logits, ``(B, num_classes)``; see the class."""
+        if isinstance(self.head, nn.Linear):
+            return linear_unimodal_logits(self.head.weight, self.head.bias, features)
+        zeros = {name: torch.zeros_like(z) for name, z in features.items()}
+        return {name: self.fuse({**zeros, name: z}) for name, z in features.items()}
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch, a scalar; logs ``train/...``."""
@@ -112,12 +134,12 @@ class LateFusionClassifier(L.LightningModule):
 
     def _step(self, stage: str, batch: Mapping[str, Tensor]) -> Tensor:
         features, label = self.features(batch), batch["label"]
-        fused: Tensor = self.head(torch.cat(list(features.values()), dim=1))
+        fused = self.fuse(features)
         loss = F.cross_entropy(fused, label)
         predictions = {"": fused}
         if self._unimodal:
             with torch.set_grad_enabled(self.unimodal_losses and torch.is_grad_enabled()):
-                unimodal = linear_unimodal_logits(self.head.weight, self.head.bias, features)
+                unimodal = self.unimodal(features)
             predictions |= unimodal
             if self.unimodal_losses:
                 loss = loss + sum(F.cross_entropy(logits, label) for logits in unimodal.values())

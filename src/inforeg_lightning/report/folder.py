@@ -1,7 +1,8 @@
 """The files of a run folder: their names and contents, written and read here and nowhere else.
 
 A folder holds ``config.yaml``, ``metrics.csv`` (by Lightning's logger), ``history.json``,
-``features.npz``, ``checkpoints/`` and, once the run has ended, ``result.json``. What is read may
+``features.npz``, ``predictions.npz``, ``checkpoints/`` and, once the run has ended,
+``result.json``. What is read may
 come from anywhere: it is checked before it is used, and whatever is wrong is a
 :class:`FolderError` that says what.
 """
@@ -13,7 +14,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.report.schema import FolderError, check_history, check_result
+from inforeg_lightning.report.schema import (
+    CHECKPOINTS,
+    FolderError,
+    check_history,
+    check_result,
+)
 
 CONFIG, METRICS, HISTORY = "config.yaml", "metrics.csv", "history.json"
-FEATURES, RESULT, CHECKPOINT_FOLDER = "features.npz", "result.json", "checkpoints"
-OWN_FILES = (CONFIG, "hparams.yaml", METRICS, HISTORY, FEATURES, RESULT)
+FEATURES, PREDICTIONS, RESULT = "features.npz", "predictions.npz", "result.json"
+CHECKPOINT_FOLDER = "checkpoints"
+OWN_FILES = (CONFIG, "hparams.yaml", METRICS, HISTORY, FEATURES, PREDICTIONS, RESULT)
 """What a run writes beside its checkpoints; everything else in its folder is not its own."""
 
 _MEGABYTE = 2**20
 # Many times what the largest runs write; a larger file is not from a run.
-_LARGEST = {RESULT: 1, HISTORY: 64, METRICS: 64, FEATURES: 256}
+_LARGEST = {RESULT: 1, HISTORY: 64, METRICS: 64, FEATURES: 256, PREDICTIONS: 256}
 _MOST_FEATURES = 100_000
 _LAST_EPOCH = 10**7
 _UNREADABLE = (
@@ -53,6 +60,20 @@ class Features:
     values: Mapping[str, NDArray[Any]]
     label: NDArray[Any]
     class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run's two checkpoints say of the validation and test sets, for ensembles.
+
+    Attributes:
+        log_probabilities: Checkpoint and split, as ``("last", "val")`` -> fused log-probabilities,
+            ``(N, C)``.
+        label: Split -> true class of each sample, ``(N,)``.
+    """
+
+    log_probabilities: Mapping[tuple[str, str], NDArray[Any]]
+    label: Mapping[str, NDArray[Any]]
 
 
 def write_config(folder: Path, text: str) -> None:
@@ -84,12 +105,15 @@ def write_features(folder: Path, features: Features) -> None:
         for modality, values in features.values.items()
     }
     arrays |= {"label": features.label, "class_names": np.array([*map(str, features.class_names)])}
+    _write_arrays(folder / FEATURES, arrays)
 
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:  # given a name, numpy would append ".npz" to it
-            np.savez_compressed(file, **arrays)
 
-    _replace(folder / FEATURES, write)
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write predictions as float32."""
+    arrays: dict[str, Any] = {f"label_{split}": of for split, of in predictions.label.items()}
+    for (checkpoint, split), values in predictions.log_probabilities.items():
+        arrays[f"{checkpoint}_{split}"] = values.astype(np.float32)
+    _write_arrays(folder / PREDICTIONS, arrays)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -129,26 +153,65 @@ def read_features(folder: Path, modalities: tuple[str, ...]) -> Features | None:
     path = folder / FEATURES
     if not path.exists():
         return None
-    _check_file(path)
-    try:
-        # A bad number on the way to an array would be a warning, which says nothing to a reader.
-        with zipfile.ZipFile(path) as archive, np.errstate(all="ignore"):
-            whole = sum(member.file_size for member in archive.infolist())
-            if whole > 4 * _LARGEST[FEATURES] * _MEGABYTE:
-                raise FolderError(f"{FEATURES} is larger than any run's ({whole} bytes unpacked)")
-            with np.load(path, allow_pickle=False) as file:
-                found = {m: file[f"feature_{m}"] for m in modalities if f"feature_{m}" in file}
-                label, names = file["label"], tuple(map(str, file["class_names"]))
-    except _UNREADABLE as error:
-        raise FolderError(f"{FEATURES} cannot be read ({error})") from None
+    arrays = _read_arrays(path, ["label", "class_names"], [f"feature_{m}" for m in modalities])
+    found = {m: arrays[f"feature_{m}"] for m in modalities if f"feature_{m}" in arrays}
+    label, names = arrays["label"], tuple(map(str, arrays["class_names"]))
     _check_features(found, label, names)
     return Features(found, label, names)
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """The checked predictions of a run.
+
+    Raises:
+        FolderError: The run kept none, or they cannot be used.
+    """
+    if not (folder / PREDICTIONS).exists():
+        raise FolderError(f"it has no {PREDICTIONS}; train it anew with rerun=true to have them")
+    keys = [(checkpoint, split) for checkpoint in CHECKPOINTS for split in ("val", "test")]
+    needed = [*(f"{checkpoint}_{split}" for checkpoint, split in keys), "label_val", "label_test"]
+    arrays = _read_arrays(folder / PREDICTIONS, needed)
+    values = {key: arrays["_".join(key)] for key in keys}
+    label = {split: arrays[f"label_{split}"] for split in ("val", "test")}
+    for (checkpoint, split), of in values.items():
+        rows = label[split]
+        whole = rows.ndim == 1 and rows.dtype.kind in "iu" and of.ndim == 2 and of.dtype.kind == "f"
+        if not (whole and len(of) == len(rows) > 0 and not np.isnan(of).any()):
+            raise FolderError(f"{PREDICTIONS}: {checkpoint}_{split} does not go with its labels")
+        if rows.min() < 0 or rows.max() >= of.shape[1]:
+            raise FolderError(f"{PREDICTIONS}: label_{split} is not of {of.shape[1]} classes")
+    return Predictions(values, label)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is either whole or not there; numbers that are not finite are null."""
     text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # given a name, numpy would append ".npz" to it
+            np.savez_compressed(file, **arrays)
+
+    _replace(path, write)
+
+
+def _read_arrays(
+    path: Path, needed: Iterable[str], possible: Iterable[str] = ()
+) -> dict[str, NDArray[Any]]:
+    _check_file(path)
+    try:
+        # A bad number on the way to an array would be a warning, which says nothing to a reader.
+        with zipfile.ZipFile(path) as archive, np.errstate(all="ignore"):
+            whole = sum(member.file_size for member in archive.infolist())
+            if whole > 4 * _LARGEST[path.name] * _MEGABYTE:
+                raise FolderError(f"{path.name} is larger than any run's ({whole} bytes unpacked)")
+            with np.load(path, allow_pickle=False) as file:
+                names = [*needed, *(name for name in possible if name in file)]
+                return {name: file[name] for name in names}
+    except _UNREADABLE as error:
+        raise FolderError(f"{path.name} cannot be read ({error})") from None
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

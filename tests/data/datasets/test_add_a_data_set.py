@@ -13,6 +13,7 @@ pytest.importorskip("av")
 pytest.importorskip("torchvision")
 pytest.importorskip("hydra")
 
+from helpers.programs import run_program
 from helpers.raw_media import write_kinetics_sounds
 from inforeg_lightning.data.store import Store
 
@@ -40,13 +41,11 @@ def run(tmp_path):
 
     def run(program, conf, *more):
         words = commands[program].replace("RAW", "raw").replace("STORE", "store").split()
-        command = [sys.executable, ROOT / f"experiments/{program}.py", "--config-dir", conf]
-        done = subprocess.run(
-            [*command, *words, *more],
+        done = run_program(
+            ROOT / f"experiments/{program}.py",
+            *("--config-dir", conf, *words, *more),
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-            capture_output=True,
-            text=True,
+            environment={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -1,7 +1,6 @@
 """From raw clips through real decoders to a trained model and its report."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,8 +16,10 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from helpers.digit_files import write_sources
+from helpers.programs import run_program
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
+from helpers.view_files import write_views
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
 from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
@@ -91,16 +92,17 @@ def test_cremad_trains_by_its_recipe_and_is_reported(cremad, tmp_path, capsys):
     history = json.loads((tmp_path / "runs/seed=0/history.json").read_text())
     assert history[0]["trace"]["video"] > 0
     assert "epoch 1/1" in capsys.readouterr().out
-    command = [sys.executable, ROOT / "experiments/report.py", tmp_path / "runs"]
-    report = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = run_program(ROOT / "experiments/report.py", tmp_path / "runs", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
     assert "| InfoReg" in report.stdout
     assert (tmp_path / "runs/report/report.html").exists()
 
 
 def test_cremad_trains_from_shards(cremad, tmp_path):
     program, shards = ROOT / "experiments/shard.py", tmp_path / "shards"
-    command = [sys.executable, program, f"store={cremad}", f"out={shards}", "shard_mb=0.2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    arguments = (f"store={cremad}", f"out={shards}", "shard_mb=0.2")
+    done = run_program(program, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     count = len(list(shards.glob("*.tar")))
     assert count > 2
     assert f"{shards}: {len(ACTORS) * len(EMOTIONS) - 2} clips in {count} shards" in done.stdout
@@ -112,9 +114,7 @@ def test_cremad_trains_from_shards(cremad, tmp_path):
         (["store=nothing", f"out={tmp_path / 'new'}"], "no prepared store in"),
         ([f"store={cremad}"], "out must be given, as out=FOLDER"),
     ):
-        done = subprocess.run(
-            [sys.executable, program, *arguments], capture_output=True, text=True, cwd=tmp_path
-        )
+        done = run_program(program, *arguments, cwd=tmp_path)
         assert done.returncode == 1
         assert message in done.stderr
         assert "Traceback" not in done.stderr
@@ -124,6 +124,13 @@ def test_kinetics_sounds_trains_by_its_recipe(kinetics, tmp_path):
     result = train(tmp_path / "run", "experiment=kinetics_sounds", f"data.store={kinetics}")
     assert result["epochs"] == 1
     assert 0 <= result["last"]["test"]["accuracy"] <= 1
+
+
+def test_views_train_by_their_recipe(tmp_path):
+    write_views(tmp_path / "raw")
+    result = train(tmp_path / "run", "experiment=views", f"data.root={tmp_path / 'raw'}")
+    assert result["modalities"] == ["fac", "fou", "kar", "mor", "pix", "zer"]
+    assert set(result["last"]["probe"]) == set(result["modalities"])
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from helpers.comparison import assert_close_weights
 from helpers.modules import Late, encoder_paths, make_batches
-from helpers.plain import EPOCHS, SETTINGS, unimodal_logits
+from helpers.plain import EPOCHS, SETTINGS, Normed, unimodal_logits
 from helpers.reference import (
     Nonlinear,
     largest_difference,
@@ -19,14 +19,34 @@ from helpers.regulated import fit
 from inforeg_lightning.callbacks import AGMCallback
 
 
-def shapley_by_hand(module, features):
-    """The formulas of the authors' networks for two and for three modalities, written out."""
+def features_at_zero(module, features, batch):
+    """The head's output for the features of some modalities and zeros for the others."""
 
     def f(*kept):
         parts = [z if name in kept else torch.zeros_like(z) for name, z in features.items()]
         module.head.train(len(kept) == len(features))
         return module.head(torch.cat(parts, 1))
 
+    return f
+
+
+def inputs_at_zero(module, features, batch):
+    """The whole network's, in evaluation mode, with inputs at zero: the authors' padded passes."""
+
+    def f(*kept):
+        if len(kept) == len(features):
+            return module.head(torch.cat([*features.values()], 1))
+        module.eval()
+        padded = {n: batch[n] if n in kept else torch.zeros_like(batch[n]) for n in features}
+        output = module(padded)
+        module.train()
+        return output
+
+    return f
+
+
+def shapley_by_hand(f, features):
+    """The formulas of the authors' networks for two and for three modalities, written out."""
     if len(features) == 2:
         a, v = features
         return {a: 0.5 * (f(a, v) - f(v) + f(a)), v: 0.5 * (f(a, v) - f(a) + f(v))}
@@ -42,19 +62,18 @@ def shapley_by_hand(module, features):
 class Reference:
     """Running means, ratios and coefficients of the authors' loop, in plain numbers."""
 
-    def __init__(self, module, alpha, window):
-        self.module, self.alpha, self.window = module, alpha, window
+    def __init__(self, module, alpha, window, outputs=None):
+        self.module, self.alpha, self.window, self.outputs = module, alpha, window, outputs
         self.means = dict.fromkeys(module.names, 0.0)
         self.batches = 0
         self.used = []
 
     def loss(self, epoch, features, label):
-        linear = not isinstance(self.module, Nonlinear)
-        shares = (
-            unimodal_logits(self.module, features)
-            if linear
-            else shapley_by_hand(self.module, features)
-        )
+        if self.outputs is None:
+            shares = unimodal_logits(self.module, features)
+        else:
+            batch = self.module.batches[self.batches % len(self.module.batches)]
+            shares = shapley_by_hand(self.outputs(self.module, features, batch), features)
         score = {}
         for name, phi in shares.items():
             p = true_class(phi.detach().softmax(1), label).tolist()
@@ -76,20 +95,35 @@ class Reference:
         return F.cross_entropy(output, label)
 
 
-@pytest.mark.parametrize("alpha", [0.3, 2.5])
-@pytest.mark.parametrize("modalities", [2, 3])
-@pytest.mark.parametrize("kind", [Late, Nonlinear])
-def test_every_weight_of_every_epoch_is_that_of_the_formulas(kind, modalities, alpha):
+class NormedNonlinear(Nonlinear, Normed):
+    """Batch norm in the encoders, and a head that mixes the modalities."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "modalities", "alpha", "outputs"),
+    [
+        (Late, 2, 2.5, None),
+        (Normed, 3, 0.3, None),
+        (Nonlinear, 2, 0.3, features_at_zero),
+        (NormedNonlinear, 3, 2.5, features_at_zero),
+        (Normed, 2, 1.5, inputs_at_zero),
+        (Normed, 3, 0.3, inputs_at_zero),
+        (NormedNonlinear, 2, 0.3, inputs_at_zero),
+        (NormedNonlinear, 3, 1.5, inputs_at_zero),
+    ],
+)
+def test_every_weight_of_every_epoch_is_that_of_the_formulas(kind, modalities, alpha, outputs):
     batches = make_batches(modalities)
     # Open for all, then for the second alone, then for none, then for all.
     window = dict.fromkeys(encoder_paths(modalities), (0, 1, 4, 5)) | {"video": (0, 1, 2, 4, 5)}
-    reference = Reference(kind(modalities, batches, **SETTINGS), alpha, window)
+    reference = Reference(kind(modalities, batches, **SETTINGS), alpha, window, outputs)
     theirs = minimise(reference.module, reference.loss)
 
     callback = AGMCallback(
         encoder_paths(modalities),
         head="head",
         alpha=alpha,
+        zeroed="inputs" if outputs is inputs_at_zero else "features",
         window=lambda traces: {m: len(traces[m]) in window[m] for m in traces},
     )
     module = fit(kind(modalities, batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]

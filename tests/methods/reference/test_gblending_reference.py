@@ -101,7 +101,12 @@ def made(modalities=2, kind=Validated):
 
 
 def gblending(modalities=2, **settings):
-    settings = {"super_epoch": SUPER_EPOCH} | settings
+    settings = {
+        "super_epoch": SUPER_EPOCH,
+        "measure": "running",
+        "floor": 0.0,
+        "unimodal_heads": "shared",
+    } | settings
     return GBlendingCallback(encoder_paths(modalities), head="head", **settings)
 
 
@@ -127,6 +132,8 @@ def test_each_modality_has_its_own_window():
     )
 
 
+# Its regulariser is of the head too, and so beside the unimodal losses there.
+@pytest.mark.filterwarnings("ignore:.*are not the mean cross-entropies with weight 1:UserWarning")
 def test_unimodal_losses_of_the_module_or_of_the_callback_are_the_same():
     brought = fit(made(), gblending(), max_epochs=EPOCHS)["module"]
     callback = gblending(unimodal_losses_included=True)

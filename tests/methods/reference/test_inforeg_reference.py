@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.modules import Late, encoder_paths, make_batches, snapshot
+from helpers.plain import NETS, Normed
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
 
@@ -134,24 +135,24 @@ def assert_close(ours, theirs):
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-3}
 
 
-def train(callback, modalities, batches):
-    module = Late(modalities, batches, **SETTINGS)
+def train(callback, modalities, batches, kind=Late):
+    module = kind(modalities, batches, **SETTINGS)
     quiet_trainer(max_epochs=EPOCHS, callbacks=[callback] if callback else []).fit(module)
     return module
 
 
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_every_weight_of_every_epoch_is_that_of_the_paper(modalities):
+@NETS
+def test_every_weight_of_every_epoch_is_that_of_the_paper(modalities, kind):
     batches = make_batches(modalities)
     theirs, windows, traces = paper_loop(
-        Late(modalities, batches, **SETTINGS), batches, beta=0.7, K=0.02
+        kind(modalities, batches, **SETTINGS), batches, beta=0.7, K=0.02
     )
     strongest = [window["audio"] for window in windows]
     assert True in strongest, "the window must open ..."
     assert False in strongest[strongest.index(True) :], "... and close again"
 
     callback = InfoRegCallback(encoder_paths(modalities), head="head", beta=0.7, K=0.02)
-    module = train(callback, modalities, batches)
+    module = train(callback, modalities, batches, kind)
 
     assert_close(module.epoch_weights, theirs)
     assert [entry["in_window"] for entry in callback.history] == windows
@@ -160,13 +161,14 @@ def test_every_weight_of_every_epoch_is_that_of_the_paper(modalities):
 
 
 @pytest.mark.parametrize(
-    ("modalities", "gate", "K"), [(2, "audio", 0.4), (2, "video", 0.2), (3, "audio", 0.3)]
+    ("modalities", "gate", "K", "kind"),
+    [(2, "audio", 0.4, Late), (2, "video", 0.4, Normed), (3, "audio", 0.3, Normed)],
 )
-def test_every_weight_of_every_epoch_is_that_of_the_published_code(modalities, gate, K):
+def test_every_weight_of_every_epoch_is_that_of_the_published_code(modalities, gate, K, kind):
     batches = make_batches(modalities)
     strength = dict(zip(encoder_paths(modalities), (0.95, 0.1, 0.5), strict=False))
     theirs, windows, traces = official_loop(
-        Late(modalities, batches, **SETTINGS), batches, [*strength.values()], gate, K=K
+        kind(modalities, batches, **SETTINGS), batches, [*strength.values()], gate, K=K
     )
     assert True in windows
     assert False in windows, "the window must close"
@@ -174,7 +176,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_published_code(modalities, g
     callback = InfoRegCallback.official(
         encoder_paths(modalities), head="head", strength=strength, gate=gate, K=K
     )
-    module = train(callback, modalities, batches)
+    module = train(callback, modalities, batches, kind)
 
     assert_close(module.epoch_weights, theirs)
     for name, trace in traces.items():

@@ -1,4 +1,4 @@
-"""Greedy, G-Blending and MMPareto with missing modalities, against plain loops of the formulas."""
+"""AlternatingGreedy, G-Blending and MMPareto with missing modalities, against plain loops."""
 
 import math
 
@@ -10,7 +10,11 @@ from helpers.comparison import assert_close_weights
 from helpers.modules import encoder_paths, snapshot
 from helpers.partly import NotCalled, Partly, losses_of, partly_batches
 from helpers.regulated import fit
-from inforeg_lightning.callbacks import GBlendingCallback, GreedyCallback, MMParetoCallback
+from inforeg_lightning.callbacks import (
+    AlternatingGreedyCallback,
+    GBlendingCallback,
+    MMParetoCallback,
+)
 
 EPOCHS = 4
 both_kinds = pytest.mark.parametrize("kind", [Partly, NotCalled])
@@ -70,7 +74,7 @@ def test_mmpareto(kind, modalities):
     theirs, acted, conflicts = mmpareto_loop(made(kind, modalities))
     assert all(0 < times < EPOCHS * len(made(kind, 2).batches) for times in acted.values())
     assert conflicts > 0
-    callback = construct(MMParetoCallback, modalities)
+    callback = construct(MMParetoCallback, modalities, unimodal_heads="shared")
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )
@@ -109,7 +113,13 @@ def gblending_loop(module):
 @two_or_three
 def test_gblending(kind, modalities):
     theirs, train_losses, val_losses = gblending_loop(made(kind, modalities))
-    callback = construct(GBlendingCallback, modalities, super_epoch=EPOCHS)
+    callback = construct(
+        GBlendingCallback,
+        modalities,
+        super_epoch=EPOCHS,
+        measure="running",
+        unimodal_heads="shared",
+    )
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )
@@ -168,7 +178,7 @@ class Speeds:
 
 @both_kinds
 @two_or_three
-def test_greedy(kind, modalities):
+def test_alternating_greedy(kind, modalities):
     plain = made(kind, modalities)
     speeds, optimizer, theirs = (
         Speeds(plain, tolerance=0.05, steps=3),
@@ -183,7 +193,9 @@ def test_greedy(kind, modalities):
             optimizer.step()
         theirs.append(snapshot(plain))
     assert 3 < len(speeds.chosen) < EPOCHS * len(plain.batches)
-    callback = construct(GreedyCallback, modalities, window="always", tolerance=0.05, steps=3)
+    callback = construct(
+        AlternatingGreedyCallback, modalities, window="always", tolerance=0.05, steps=3
+    )
     assert_close_weights(
         fit(made(kind, modalities), callback, max_epochs=EPOCHS)["weights"], theirs
     )

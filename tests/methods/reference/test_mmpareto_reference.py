@@ -1,8 +1,12 @@
 """Training through a Trainer against a plain loop with one backward pass for each loss."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import Callback
+from torch import nn
 
 from helpers.comparison import assert_close_weights
 from helpers.modules import Late, encoder_paths, make_batches, snapshot
@@ -27,14 +31,25 @@ def shortest(g, u):
     return a
 
 
-def mmpareto_loop(module, window=lambda epoch, name: True, gamma=1.5):
-    """Weights by epoch, and how many steps were in conflict."""
-    optimizer = module.configure_optimizers()
+def mmpareto_loop(module, window=lambda epoch, name: True, gamma=1.5, heads=None):
+    """Weights by epoch, and how many steps were in conflict.
+
+    Args:
+        heads: Modality -> a classifier of its own, trained by its unimodal loss; ``None``: the
+            columns of the joint head.
+    """
+    parameters = [*module.parameters(), *nn.ModuleDict(heads or {}).parameters()]
+    optimizer = torch.optim.SGD(parameters, **module.sgd)
     weights, conflicts = [], 0
     for epoch in range(EPOCHS):
         acting = [name for name in module.names if window(epoch, name)]
         for batch in module.batches:
-            fused, unimodal = logits_of(module, batch)
+            if heads is None:
+                fused, unimodal = logits_of(module, batch)
+            else:
+                features = module.features(batch)
+                fused = module.head(torch.cat([*features.values()], 1))
+                unimodal = {name: heads[name](z) for name, z in features.items()}
             joint = F.cross_entropy(fused, batch["label"])
             own = {name: F.cross_entropy(unimodal[name], batch["label"]) for name in acting}
             new = {}
@@ -72,7 +87,36 @@ def made(modalities=2, kind=Late):
 
 
 def mmpareto(modalities=2, **settings):
+    settings = {"unimodal_heads": "shared"} | settings
     return MMParetoCallback(encoder_paths(modalities), head="head", **settings)
+
+
+class Normed(Late):
+    """With BatchNorm in the encoders."""
+
+    def make_encoder(self, inputs, width):
+        return nn.Sequential(
+            nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, width)
+        )
+
+
+class KeepsHeads(Callback):
+    """A copy of the unimodal heads as training begins."""
+
+    def on_fit_start(self, trainer, pl_module):
+        self.heads = copy.deepcopy({**pl_module.unimodal_heads})
+
+
+@pytest.mark.parametrize("kind", [Late, Normed])
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_with_classifiers_of_their_own_as_the_authors_have_them(kind, modalities):
+    kept, callback = KeepsHeads(), mmpareto(modalities, unimodal_heads="own")
+    ours = fit(made(modalities, kind), callback, kept, max_epochs=EPOCHS)
+    theirs, conflicts = mmpareto_loop(made(modalities, kind), heads=kept.heads)
+    assert conflicts >= 3
+    assert_close_weights(ours["weights"], theirs)
+    for name, head in callback.unimodal_heads.items():
+        torch.testing.assert_close(head.weight, kept.heads[name].weight, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])

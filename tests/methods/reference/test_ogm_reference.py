@@ -1,4 +1,4 @@
-"""OGM and OGM-GE through a Trainer against Eq. 8 to 12 of Peng et al., written out."""
+"""OGM and OGM-GE through a Trainer against Eq. 8 to 12 of Peng et al., and their program's rule."""
 
 import math
 
@@ -7,6 +7,8 @@ import torch
 
 from helpers.modules import assert_same_weights
 from helpers.plain import (
+    NETS,
+    Convolutional,
     assert_same_training,
     construct,
     encoder_parameters,
@@ -44,26 +46,89 @@ def modulate(module, alpha, noise=None):
     return edit, applied
 
 
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_every_weight_is_that_of_ogm(modalities):
-    plain = make_plain(modalities)
+@NETS
+def test_every_weight_is_that_of_ogm(modalities, kind):
+    plain = make_plain(modalities, kind)
     edit, applied = modulate(plain, alpha=0.4)
     expected = plain_loop(plain, edit)
     assert min(applied) < 1, "something must be scaled"
     callback = construct(OGMCallback, modalities, alpha=0.4)
-    assert_same_training(callback, train(callback, modalities), expected)
+    assert_same_training(callback, train(callback, modalities, kind), expected)
 
 
-@pytest.mark.parametrize("modalities", [2, 3])
-def test_every_weight_is_that_of_ogm_ge(modalities):
-    plain = make_plain(modalities)
+@NETS
+def test_every_weight_is_that_of_ogm_ge(modalities, kind):
+    plain = make_plain(modalities, kind)
     edit, _ = modulate(plain, alpha=0.4, noise=torch.Generator())
     expected = plain_loop(plain, edit)
     callback = construct(OGMGECallback, modalities, alpha=0.4)
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        module = train(callback, modalities)
+        module = train(callback, modalities, kind)
     assert_same_training(callback, module, expected)
+
+
+def published_rule(module, alpha, last, noise=None):
+    """What the authors' program does after the backward pass, in words of our own.
+
+    Two modalities; the sum of the true class's softmax over the batch; the ratio of the two, whose
+    inverse is the other's; one factor, that of the modality ahead; epochs 0 to ``last``, both
+    included; gradients of four dimensions only.
+    """
+
+    def edit(step, features, label, is_open, optimizer):
+        if step // len(module.batches) > last:
+            return
+        if noise is not None:
+            noise.manual_seed((7 * 1_000_003 + step) % 2**63)
+        score = {}
+        for name, logits in unimodal_logits(module, features).items():
+            softmax = torch.softmax(logits.detach(), dim=1)
+            score[name] = sum(softmax[i][label[i]] for i in range(len(label)))
+        first, second = module.names
+        ratio = score[second] / score[first]
+        factor = {first: 1.0, second: 1.0}
+        if ratio > 1:
+            factor[second] = 1 - torch.tanh(alpha * torch.relu(ratio))
+        else:
+            factor[first] = 1 - torch.tanh(alpha * torch.relu(1 / ratio))
+        for name in module.names:
+            for p in encoder_parameters(module, name):
+                if p.grad.dim() == 4:
+                    width = p.grad.std().item() + 1e-8
+                    p.grad = p.grad * factor[name]
+                    if noise is not None:
+                        p.grad += torch.randn(p.shape, generator=noise, dtype=p.dtype) * width
+
+    return edit
+
+
+@pytest.mark.parametrize("method", [OGMCallback, OGMGECallback])
+def test_every_weight_is_that_of_the_published_program(method):
+    plain = make_plain(2, Convolutional)
+    noise = torch.Generator() if method is OGMGECallback else None
+    expected = plain_loop(
+        plain,
+        published_rule(plain, alpha=0.4, last=3, noise=noise),
+        lambda traces: {name: len(trace) <= 3 for name, trace in traces.items()},
+    )
+    published = {"alpha": 0.4, "window": (0, 4), "parameters": "convolutions"}
+    callback = construct(method, 2, **published)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        module = train(callback, 2, Convolutional)
+        assert_same_training(callback, module, expected)
+        torch.manual_seed(7)
+        other = train(construct(method, 2, **published | {"parameters": "all"}), 2, Convolutional)
+    assert (other.head.weight - module.head.weight).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", [OGMCallback, OGMGECallback])
+def test_convolutions_where_there_are_none_are_refused(method):
+    with pytest.raises(ValueError, match="no encoder has a weight of four dimensions"):
+        train(construct(method, 2, parameters="convolutions"), 2)
+    with pytest.raises(ValueError, match=r"`parameters` must be one of \['all', 'convolutions'\]"):
+        construct(method, 2, parameters="conv")
 
 
 def train_from(seed, window):

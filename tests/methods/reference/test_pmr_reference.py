@@ -106,6 +106,77 @@ def test_every_weight_of_every_epoch_is_that_of_the_paper(kind, modalities, sett
     assert any(reference.coefficients)
 
 
+class Published:
+    """What the authors' training loop adds to the loss, of two modalities, in epochs 0 to 70.
+
+    Prototypes are plain class means of the epoch before (``momentum_coef`` 0). The modality whose
+    summed probability of the true class is smaller has its distances, negated, as logits of a
+    cross-entropy with weight α; there is no other term.
+    """
+
+    last = 2  # in place of 70
+
+    def __init__(self, module, alpha):
+        self.module, self.alpha = module, alpha
+        self.means = {}
+        self.seen = {name: [] for name in module.names}
+        self.chosen = set()
+
+    def loss(self, epoch, features, label):
+        for name, z in features.items():
+            self.seen[name].append((z.detach(), label))
+        loss = F.cross_entropy(self.module.head(torch.cat([*features.values()], 1)), label)
+        if not self.means or not 0 <= epoch <= self.last:
+            return loss
+        similar = {
+            name: -(z[:, None] - self.means[name][None]).square().sum(-1).sqrt()
+            for name, z in features.items()
+        }
+        first, second = features
+        score = {name: true_class(s.softmax(1), label).sum() for name, s in similar.items()}
+        ratio = score[first] / score[second]
+        slower = second if ratio > 1 else first
+        self.chosen.add(slower)
+        return loss + self.alpha * F.cross_entropy(similar[slower], label)
+
+    def end_epoch(self):
+        for name, seen in self.seen.items():
+            z, label = (torch.cat(parts) for parts in zip(*seen, strict=True))
+            self.means[name] = torch.stack([z[label == k].mean(0) for k in range(CLASSES)])
+        self.seen = {name: [] for name in self.module.names}
+
+
+class Normalised(Late):
+    """With BatchNorm in the encoders."""
+
+    def make_encoder(self, inputs, width):
+        return torch.nn.Sequential(
+            torch.nn.Linear(inputs, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, width)
+        )
+
+
+@pytest.mark.parametrize("kind", [Late, Normalised])
+def test_binary_coefficients_are_those_of_the_authors_code(kind):
+    batches = make_batches()
+    for batch in batches[2:]:  # in some batches the other one is behind
+        batch["audio"] = batch["audio"].flip(0)
+    reference = Published(kind(2, batches, **SETTINGS), alpha=2.0)
+    theirs = minimise(reference.module, reference.loss, end_epoch=reference.end_epoch)
+    assert reference.chosen == {"audio", "video"}
+
+    callback = PMRCallback(
+        encoder_paths(),
+        head="head",
+        coefficients="binary",
+        alpha=2.0,
+        window=(0, Published.last + 1),
+    )
+    module = fit(kind(2, batches, **SETTINGS), callback, max_epochs=EPOCHS)["module"]
+    assert_close_weights(module.epoch_weights, theirs)
+    assert callback.history[1]["coefficient"]["audio"] > 0
+    assert callback.history[Published.last + 1]["coefficient"] == {"audio": 0.0, "video": 0.0}
+
+
 def test_the_prototype_loss_of_the_history_is_its_mean():
     batches = make_batches(batches=1)
     reference = Reference(Late(2, batches, **SETTINGS), WINDOW)
@@ -192,6 +263,8 @@ def test_features_whose_width_changes_are_refused():
         ({"momentum": 1.0}, "`momentum` must be below 1"),
         ({"mu": -0.1}, "`mu` must be from 0"),
         ({"entropy_periods": 1.5}, "`entropy_periods` must be a number of periods"),
+        ({"coefficients": "hard"}, "`coefficients` must be one of"),
+        ({"coefficients": "binary", "mu": 0.1}, "`mu` must be 0 with coefficients='binary'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(settings, message):

@@ -1,6 +1,6 @@
 """A call of the fusion head, and what the head returns for some of the modalities only."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_unflatten
 
-from inforeg_lightning.core._dtensor import whole
+from inforeg_lightning.core._dtensor import is_sharded, whole
 from inforeg_lightning.core._numeric import at_least_float32
 from inforeg_lightning.engine.probe.layout import Layout
 
@@ -38,6 +39,22 @@ def plain_linear(head: nn.Module) -> nn.Linear | None:
     return None
 
 
+def called_detached(module: nn.Module) -> Callable[..., Any]:
+    """Calls a module so that no gradient reaches its parameters; its inputs get theirs.
+
+    Raises:
+        ValueError: A parameter is sharded (FSDP2): it is whole only while its module runs.
+    """
+    plain = getattr(module, "_orig_mod", module)  # what torch.compile(module) wraps
+    weights = {name: parameter.detach() for name, parameter in plain.named_parameters()}
+    if any(is_sharded(weight) for weight in weights.values()):
+        raise ValueError(
+            f"{type(plain).__name__} has parameters sharded by FSDP2, which cannot be left out of "
+            "its gradient. Leave it out of `fully_shard`, or use strategy='ddp'."
+        )
+    return lambda *args, **kwargs: functional_call(plain, weights, args, kwargs)
+
+
 @dataclass(frozen=True)
 class HeadCall:
     """A call of the head. Whatever it returns has a graph if gradients are enabled.
@@ -61,20 +78,39 @@ class HeadCall:
         """The modalities that this batch has."""
         return [m for m in self.modalities if m not in self.layout.absent]
 
-    def unimodal(self) -> dict[str, Tensor]:
+    def unimodal(self, detach_head: bool = False) -> dict[str, Tensor]:
         """Unimodal logits: modality that the batch has -> shape ``(B, C)``.
 
         Those of a linear head are its shares ``z_m W_mᵀ + c / M``, at least float32; those of any
         other its output for the features of one modality and zeros, in evaluation mode. What
         belongs to no encoder is in none of them.
+
+        Args:
+            detach_head: Whether a loss of these logits gives the head no gradient.
         """
         linear = plain_linear(self.head)
         if linear is None:
-            return {modality: self.only((modality,)) for modality in self.present}
+            return {modality: self.only((modality,), detach_head) for modality in self.present}
         with torch.autocast(self.leaves[0].device.type, enabled=False):
+            weight = whole(linear.weight)
             bias = None if linear.bias is None else at_least_float32(whole(linear.bias))
             share = None if bias is None else bias / len(self.modalities)
-            return {m: self._columns_times_weight(linear, m, share) for m in self.present}
+            if detach_head:
+                weight, share = weight.detach(), None if share is None else share.detach()
+            return {m: self._columns_times_weight(weight, m, share) for m in self.present}
+
+    def unimodal_without_head(self) -> dict[str, Tensor]:
+        """As :meth:`unimodal`, without gradient for the head, and with the whole bias for each.
+
+        It is the output for the features of one modality and zeros, of a linear head too.
+        """
+        linear = plain_linear(self.head)
+        if linear is None:
+            return self.unimodal(detach_head=True)
+        with torch.autocast(self.leaves[0].device.type, enabled=False):
+            weight = whole(linear.weight).detach()
+            bias = None if linear.bias is None else at_least_float32(whole(linear.bias.detach()))
+            return {m: self._columns_times_weight(weight, m, bias) for m in self.present}
 
     def rest(self) -> Tensor | None:
         """What the unimodal logits of a linear head lack of its output; ``None`` if nothing.
@@ -90,22 +126,24 @@ class HeadCall:
             return None
         with torch.autocast(self.leaves[0].device.type, enabled=False):
             if None in blocks.owners:
-                rest = self._columns_times_weight(linear, None, None)
+                rest = self._columns_times_weight(whole(linear.weight), None, None)
             else:
-                rest = torch.zeros_like(self._columns_times_weight(linear, self.present[0], None))
+                first = self._columns_times_weight(whole(linear.weight), self.present[0], None)
+                rest = torch.zeros_like(first)
             if linear.bias is not None and self.layout.absent:
                 bias = at_least_float32(whole(linear.bias)) / len(self.modalities)
                 rest = rest + bias * len(self.layout.absent)
             return rest
 
-    def only(self, kept: Collection[str | None]) -> Tensor:
+    def only(self, kept: Collection[str | None], detach_head: bool = False) -> Tensor:
         """The output for some modalities, the features of all others zero; in evaluation mode.
 
         Args:
             kept: Modalities; ``None`` among them keeps what belongs to no encoder.
+            detach_head: Whether a loss of the output gives the head no gradient.
         """
-        with _evaluating(self.head):
-            return self._run(self.layout.keep_only(kept, self.leaves))
+        with evaluating(self.head):
+            return self._run(self.layout.keep_only(kept, self.leaves), detach_head)
 
     def features(self) -> dict[str, list[Tensor]]:
         """Modality -> its parts of the inputs, in order."""
@@ -125,6 +163,14 @@ class HeadCall:
         Args:
             features: Modality -> its new parts, as :meth:`features` returns them.
         """
+        return self._run(self.replaced(features))
+
+    def replaced(self, features: Mapping[str, Sequence[Tensor]]) -> list[Any]:
+        """The inputs, flattened, with other features.
+
+        Args:
+            features: Modality -> its new parts, as :meth:`features` returns them.
+        """
         left = {modality: iter(parts) for modality, parts in features.items()}
         leaves: list[Any] = []
         for leaf, blocks in zip(self.leaves, self.layout.blocks, strict=True):
@@ -133,12 +179,15 @@ class HeadCall:
                 continue
             counts = {m: blocks.owners.count(m) for m in left}
             parts = {m: [next(left[m]) for _ in range(n)] for m, n in counts.items()}
-            leaves.append(blocks.replace(leaf, parts))
-        return self._run(leaves)
+            replaced = blocks.replace(leaf, parts)
+            self.layout.tell(replaced, blocks)
+            leaves.append(replaced)
+        return leaves
 
-    def _run(self, leaves: Sequence[Any]) -> Tensor:
+    def _run(self, leaves: Sequence[Any], detach_head: bool = False) -> Tensor:
         args, kwargs = tree_unflatten(leaves, self.spec)
-        output = self.head(*args, **kwargs)
+        call = called_detached(self.head) if detach_head else self.head
+        output = call(*args, **kwargs)
         if not isinstance(output, Tensor):
             raise ValueError(
                 "`head` must return the logits as one tensor, but returns "
@@ -147,14 +196,14 @@ class HeadCall:
         return output
 
     def _columns_times_weight(
-        self, head: nn.Linear, owner: str | None, bias: Tensor | None
+        self, weight: Tensor, owner: str | None, bias: Tensor | None
     ) -> Tensor:
         # In full precision whatever the training runs in: the split is exact, and it costs next to
         # nothing. Each modality multiplies its own columns only: with all of them, zeros or not,
         # the cost would grow with the square of the number of modalities.
         blocks = self.layout.blocks[0]
         assert blocks is not None
-        weight = at_least_float32(whole(head.weight))
+        weight = at_least_float32(weight)
         z = at_least_float32(blocks.keep_rows(owner, self.leaves[0]))
         first, *others = blocks.columns(owner)
         share = F.linear(z[..., first], weight[:, first], bias)
@@ -164,7 +213,8 @@ class HeadCall:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Have a module and its parts in evaluation mode, each back in its own afterwards."""
     # In training mode the extra calls would draw dropout masks and move running statistics, and
     # training would differ from training without the callback.
     modes = [(part, part.training) for part in module.modules()]

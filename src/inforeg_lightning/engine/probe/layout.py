@@ -49,10 +49,13 @@ class Layout:
         known: Collection[str] = (),
         like: Optional["Layout"] = None,
     ) -> None:
+        self._encoders = {modality: [*modules] for modality, modules in encoders.items()}
         owners = Owners(encoders, outputs, marks)
         features = [(m, z) for m, tensors in outputs.items() for z in tensors]
         self.blocks: list[Blocks | None] = [
-            _of_input(leaf, owners, features) if isinstance(leaf, Tensor) else None
+            self._told(leaf) or _of_input(leaf, owners, features)
+            if isinstance(leaf, Tensor)
+            else None
             for leaf in leaves
         ]
         # Parts of encoders that are frozen or compiled leave no graph.
@@ -85,6 +88,17 @@ class Layout:
             blocks is None and isinstance(leaf, Tensor) and self._belongs_to_nobody(i, leaf, like)
             for i, (leaf, blocks) in enumerate(zip(leaves, self.blocks, strict=True))
         ]
+
+    def tell(self, leaf: Tensor, blocks: Blocks) -> None:
+        """Say whose the parts are of a tensor that stands in the place of an input.
+
+        Another method on the same head sees it instead, and neither graph nor values may tell.
+        """
+        leaf._inforeg_blocks = (self._encoders, blocks)  # type: ignore[attr-defined]
+
+    def _told(self, leaf: Tensor) -> Blocks | None:
+        encoders, blocks = getattr(leaf, "_inforeg_blocks", (None, None))
+        return blocks if encoders == self._encoders else None
 
     def is_by_sample(self, leaves: Sequence[Any]) -> bool:
         """Whether no input is cut along its first dimension, that of the batch."""

@@ -7,7 +7,7 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.engine.probe.graph import present_in
@@ -28,6 +28,9 @@ Edit = Callable[[HeadCall, Tensor], Tensor]
 """``(call, output) -> output``: what a training step goes on with in place of the head's output.
 It has to run inside the forward pass, so that it cannot be a return value."""
 
+Replace = Callable[[HeadCall], list[Any] | None]
+"""``call -> inputs``: what the head is to see in a training step, flattened; ``None``: its own."""
+
 
 class UnimodalProbe:
     """Watches the encoders and the head, and runs the head for one modality at a time.
@@ -42,6 +45,7 @@ class UnimodalProbe:
         encoders: Modality -> its modules.
         head: The fusion head; it is called with tensors, or lists and dicts of tensors.
         edit: Edits the output of the head's first call in a training step.
+        replace: Replaces the inputs of that call; the logits of :meth:`logits` are of its own.
     """
 
     def __init__(
@@ -49,10 +53,12 @@ class UnimodalProbe:
         encoders: Mapping[str, Sequence[nn.Module]],
         head: nn.Module,
         edit: Edit | None = None,
+        replace: Replace | None = None,
     ) -> None:
         self.encoders = encoders
         self.head = head
         self.edit = edit
+        self.replace = replace
         self.layout: Layout | None = None
         """That of the last call looked at."""
         self.context: Callable[[], AbstractContextManager[None]] | None = None
@@ -65,6 +71,7 @@ class UnimodalProbe:
         self._marks = Marks(encoders)
         self._inputs: Inputs | None = None
         self._without_graph: Inputs | None = None
+        self._call_before: HeadCall | None = None
         self._precision: Precision | None = None
         self._layouts: dict[_Key, Layout] = {}
         self._of_nobody: list[str] = []
@@ -150,26 +157,43 @@ class UnimodalProbe:
         ]
         return marked
 
-    def see_head(self, args: Any, kwargs: Any) -> None:
-        """Keep the inputs of the head's first call, with their graph where it is still needed."""
+    def see_head(self, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        """Keep the inputs of the head's first call, with their graph where it is still needed.
+
+        Returns:
+            The inputs to go on with, ``None`` for those that there are.
+        """
         leaves, spec = tree_flatten((args, kwargs))
         if self._linear is not None:
             _check_width(self._linear, leaves[0], self.encoders)
         if not self._watching or self._inputs is not None:
-            return
+            return None
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if tensors and self.context is None and not torch.compiler.is_compiling():
             self._precision = Precision(tensors[0])
         if not torch.is_grad_enabled():
             # A teacher's pass, say; or reentrant checkpointing, where there is no other.
             self._without_graph = self._without_graph or (leaves, spec, self._key(leaves))
-            return
+            return None
         key = self._key(leaves)
         if key in self._layouts:
             leaves = [x.detach() if isinstance(x, Tensor) else x for x in leaves]
             for outputs in self._outputs.values():
                 outputs.clear()
         self._inputs = (leaves, spec, key)
+        return None if self.replace is None or self._edited else self._replaced(args, kwargs)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _replaced(self, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        assert self._inputs is not None
+        assert self.replace is not None
+        leaves, spec = tree_flatten((args, kwargs))
+        self._call_before = call = self._call(leaves, spec, self._inputs[2])
+        if call is None:
+            return None
+        with self._looking_away():
+            new = self.replace(call)
+        return None if new is None else tree_unflatten(new, spec)
 
     # Traced into a compiled head or module, the edit would be lost.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -183,7 +207,9 @@ class UnimodalProbe:
                 "`head` must return the logits as one tensor, but returns "
                 f"{type(output).__name__}. Give as `head` the module that makes the logits."
             )
-        call = self._call(*tree_flatten((args, kwargs)), self._inputs[2])
+        call, self._call_before = self._call_before, None
+        if call is None:
+            call = self._call(*tree_flatten((args, kwargs)), self._inputs[2])
         if call is None:
             return None
         with self._looking_away():
@@ -269,7 +295,7 @@ class UnimodalProbe:
             self._watching = True
 
     def _forget(self) -> None:
-        self._inputs = self._without_graph = self._precision = None
+        self._inputs = self._without_graph = self._precision = self._call_before = None
         self._edited = False
         self._called = set()
         self._marks.made = []
@@ -297,8 +323,7 @@ class _Hook:
         if self.sees == "output":
             return probe.see_output(args, *rest)
         if self.sees == "head":
-            probe.see_head(args, *rest)
-            return None
+            return probe.see_head(args, *rest)
         return probe.see_encoder(self.modality, *rest)
 
     def __deepcopy__(self, memo: Any) -> "_Hook":

@@ -1,0 +1,82 @@
+"""AutoBalance: give back to each encoder the learning signal that the joint loss withholds."""
+
+from collections.abc import Mapping, Sequence
+
+from inforeg_lightning.callbacks.base import MethodCallback
+from inforeg_lightning.engine.method import WindowArgument
+from inforeg_lightning.engine.probe.target import Present, Target
+from inforeg_lightning.methods.auto_balance import AutoBalance
+
+
+class AutoBalanceCallback(MethodCallback):
+    r"""Give back to each encoder the learning signal that the joint loss withholds from it.
+
+    .. math:: L = L_\text{CE} + \sum_m g_m \, (1 - s_m) \, L_m, \qquad
+        s_m = \min\Bigl(1, \frac{\sum_i \lVert p_i - y_i \rVert}
+                                {\sum_i \lVert p^m_i - y_i \rVert}\Bigr), \qquad
+        g_m = \operatorname{clip}\Bigl(\frac{\text{low}^m_{t-k} - \text{low}^m_t}
+                                            {\text{train}^m_{t-k} - \text{train}^m_t}, 0, 1\Bigr)
+
+    with :math:`L_m` the cross-entropy of the unimodal logits, **the head's weights constant in it**
+    (the head learns from the joint loss alone); :math:`p_i` and :math:`p^m_i` the probabilities of
+    sample i by the fused and by the unimodal logits. The *signal share* :math:`s_m` is what part of
+    the learning signal that the modality would get alone reaches it jointly, taken anew in every
+    batch. The *gate* :math:`g_m` is what part of the modality's recent progress in training, by its
+    mean unimodal loss since the validation before, validation has shared over the last
+    :math:`k = 5` validations, by the lowest unimodal loss so far: about 1 for what generalises, 0
+    for what is memorised. It is taken anew after each validation, and is 1 before the second one.
+    Where training made no progress it is 1 with a new low, else 0. Shares and gates are constants
+    to the gradient.
+
+    Nothing is to be tuned. No extra pass through the encoders: the terms go back in the same
+    backward pass. Validation is needed, after each epoch or several times in one. This method is
+    this library's own.
+
+    Args:
+        encoders: Modality -> attribute path, or several, of its encoder.
+        head: Attribute path of the module that makes the logits; needed.
+        target: Where the classes stand in the batch, as for
+            :class:`~inforeg_lightning.InfoRegCallback`: indices ``(B,)`` or ``(B, T)``, or
+            probabilities of the logits' shape. Other tasks are refused.
+        window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`.
+        period: ``"epoch"`` or a number of optimiser steps: what windows and history count in.
+        present: Where the batch says which samples have which modality, as for
+            :class:`~inforeg_lightning.InfoRegCallback`. A sample counts in the terms of the
+            modalities that it has.
+        ignore_index: The target that counts nowhere.
+        combine: Allow another method on the same Trainer; both must allow it.
+
+    Attributes:
+        history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
+            by modality ``trace`` (of the gradients with these terms), ``change``, ``in_window``,
+            ``score`` (mean log-probability of the true class by the unimodal logits), ``share``
+            (mean :math:`s_m`) and ``weight`` (mean :math:`g_m (1 - s_m)`, as it was applied).
+            Logged under ``auto_balance/<quantity>/<modality>``.
+
+    Raises:
+        ValueError: There is no validation or no ``head``, the target is not of classes, or as for
+            :class:`~inforeg_lightning.InfoRegCallback`.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, str | Sequence[str]],
+        head: str | None = None,
+        *,
+        target: Target = None,
+        window: WindowArgument = "always",
+        period: int | str = "epoch",
+        present: Present = None,
+        ignore_index: float = -100,
+        combine: bool = False,
+    ) -> None:
+        super().__init__(
+            AutoBalance(window),
+            encoders,
+            head,
+            target=target,
+            present=present,
+            ignore_index=ignore_index,
+            period=period,
+            combine=combine,
+        )

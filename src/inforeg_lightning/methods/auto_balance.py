@@ -1,0 +1,268 @@
+"""AutoBalance: give back to each encoder the learning signal that the joint loss withholds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from inforeg_lightning.core._autograd import attach_loss
+from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
+from inforeg_lightning.core.auto_balance import (
+    MEMORY,
+    residual_norms,
+    shared_progress,
+    signal_share,
+)
+from inforeg_lightning.engine.book.state import Lifetime, moved
+from inforeg_lightning.engine.book.tracker import Done, Step
+from inforeg_lightning.engine.context import Context, Forward
+from inforeg_lightning.engine.method import Method, WindowArgument
+from inforeg_lightning.engine.probe.head import HeadCall
+from inforeg_lightning.engine.samples import (
+    among_samples,
+    as_samples,
+    count_samples,
+    mean_cross_entropy,
+)
+
+
+class AutoBalance(Method):
+    r"""Give back to each encoder the learning signal that the joint loss withholds.
+
+    See :class:`~inforeg_lightning.AutoBalanceCallback` for the equations, and for what ``history``
+    holds.
+
+    Args:
+        window: When it acts.
+
+    Raises:
+        ValueError: The window is none.
+    """
+
+    name = "auto_balance"
+    quantities = ("share", "weight")
+    edits_head = True
+    needs_validation = True
+
+    losses: list[list[list[float]]]
+    """Of the last validations, oldest first: per modality the training loss since the one before,
+    NaN without a sample, and the lowest loss of all validations so far."""
+    _train: Tensor | None
+    """Per modality the sum of the training losses since the last validation, and their number."""
+    _counted: bool
+    _weights: Tensor | None
+    """Of the terms of this batch, shape ``(M,)``, to be filled in."""
+    _signals: Tensor | None
+    """Per modality the sums of the fused and of the unimodal signal, and whether it has samples."""
+    _applied: list[Tensor]
+
+    def __init__(self, window: WindowArgument = "always") -> None:
+        super().__init__(window)
+        self.add_state("losses", list, Lifetime.FIT, saved="always")
+        self.add_state("_train", None, Lifetime.FIT, saved="always")
+        self.add_state("_counted", bool, Lifetime.STEP)
+        self.add_state("_applied", list, Lifetime.STEP)
+        self.add_state("_weights", None, Lifetime.BATCH)
+        self.add_state("_signals", None, Lifetime.BATCH)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The window: there is nothing to tune."""
+        return {"window": self.window}
+
+    @property
+    def gates(self) -> list[float]:
+        """Per modality what part of its progress generalises, from 0 to 1."""
+        modalities = range(len(self.context.modalities))
+        train, lowest = ([row[kind] for row in self.losses] for kind in (0, 1))
+        return [shared_progress([t[m] for t in train], [v[m] for v in lowest]) for m in modalities]
+
+    def attach(self, context: Context) -> None:
+        """Go on from the losses of a checkpoint."""
+        super().attach(context)
+        self._train = moved(self._train, context.device)
+
+    def forward(self, forward: Forward) -> Tensor:
+        """Add the unimodal losses to the loss, with weights still to be filled in."""
+        if not any(self.context.in_window.values()):
+            return forward.output
+        call = _cut_off(forward.call)
+        unimodal = call.unimodal()
+        signals = self._signals_of(forward, unimodal)
+        self._signals = signals.flatten()
+        self._weights = torch.zeros_like(signals[0])
+        output = forward.output
+        for index, modality in enumerate(self.context.modalities):
+            if modality in unimodal and self.context.in_window[modality]:
+                term = self._term(forward, call, modality, unimodal[modality])
+                if term is not None:
+                    output = attach_loss(output, term, self._weights[index])
+        return output
+
+    def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
+        """Fill in the weights of the terms of this (micro-)batch, from the signals of all."""
+        if not any(self.context.in_window.values()):
+            return
+        every = len(self.context.modalities)
+        signals, weights = self._signals, self._weights
+        self._signals = self._weights = None
+        if signals is None:  # another process may have had a call of the head
+            signals = torch.zeros(3 * every, dtype=sum_dtype(finite.device), device=finite.device)
+        infinite = (~finite).to(signals.dtype).reshape(1)
+        total = self.context.processes.sum(torch.cat([signals, infinite]))
+        fused, alone, samples, infinite = torch.split(total, [every, every, every, 1])
+        has = samples > 0
+        share = torch.where(has, signal_share(fused, alone), torch.nan)
+        acts = has & torch.isfinite(share) & (infinite == 0)
+        gated = [
+            gate * self.context.in_window[m]
+            for m, gate in zip(self.context.modalities, self.gates, strict=True)
+        ]
+        # Filled one by one, not copied from a list: that would make the host wait for the device.
+        gates = torch.stack([torch.full_like(share[0], gate) for gate in gated])
+        given = torch.where(acts, gates * (1 - share), 0.0)
+        if weights is not None:
+            weights.copy_(given)
+        self._applied.append(torch.stack([share, torch.where(has, given, torch.nan)]))
+
+    def edit(self, step: Step) -> Done:
+        """Note the losses of a step; edit nothing."""
+        if not self._counted:  # else another optimiser of the same step was first
+            self._counted = True
+            counts = step.finite & step.present & torch.isfinite(step.scores)
+            row = torch.stack([torch.where(counts, -step.scores, 0.0), counts.to(step.scores)])
+            row = row.to(sum_dtype(row.device))
+            self._train = row if self._train is None else self._train + row
+        if not self._applied:
+            nothing = torch.full_like(step.scores, torch.nan)
+            return {"share": nothing, "weight": torch.where(step.present, 0.0, nothing)}
+        share, weight = torch.stack(self._applied).nanmean(dim=0)
+        return {"share": share, "weight": weight}
+
+    def validated(self, scores: Mapping[str, float]) -> None:
+        """Take the unimodal losses of a validation, and those of training since the last one."""
+        if not scores:
+            raise ValueError(
+                f"`head={self.context.head_path!r}` was not called in validation_step, or there "
+                f"was no batch: {self.context.name} measures there what generalises. Predict with "
+                "the head there."
+            )
+        if self._train is None:  # a validation before training, or two in a row
+            return
+        sums, counts = self._train.tolist()
+        self._train = None
+        train = [s / n if n else math.nan for s, n in zip(sums, counts, strict=True)]
+        unknown = [math.inf] * len(train)
+        before = self.losses[-1][1] if self.losses else unknown
+        val = [-scores.get(m, -math.inf) for m in self.context.modalities]
+        lowest = [min(pair) for pair in zip(before, val, strict=True)]
+        self.losses = [*self.losses[-MEMORY:], [train, lowest]]
+        for modality in self.context.modalities:
+            if modality not in scores:
+                self.context.tracker.warn_once(
+                    f"validation of {modality}",
+                    f"no sample of a validation has {modality}, so that it is not known whether it "
+                    "generalises: nothing is given back to it.",
+                )
+
+    def end_period(self) -> None:
+        """Warn of a loop that never validates."""
+        if not self.losses and len(self.context.tracker.history) >= 2:
+            self.context.tracker.warn_once(
+                "validation",
+                "there was no validation in the first three periods, so that what does not "
+                "generalise is not told from what does. In a loop of your own, validate inside "
+                "`with regulator.validation():` after each epoch.",
+            )
+
+    def _signals_of(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> Tensor:
+        """Fused and unimodal signal and number of samples of each modality, shape ``(3, M)``."""
+        dtype = sum_dtype(forward.output.device)
+        nothing = torch.zeros(3, dtype=dtype, device=forward.output.device)
+        columns = []
+        with torch.no_grad():
+            for modality in self.context.modalities:
+                if modality not in unimodal:
+                    columns.append(nothing)
+                    continue
+                fused, counted = self._norms(forward, modality, forward.output.detach())
+                alone, _ = self._norms(forward, modality, unimodal[modality].detach())
+                sums = [torch.where(counted, norms, 0.0).sum() for norms in (fused, alone)]
+                columns.append(torch.stack([*sums, counted.sum().to(fused.dtype)]).to(dtype))
+        return torch.stack(columns, dim=1)
+
+    def _norms(self, forward: Forward, modality: str, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The signal of each sample, and which samples count and have the modality."""
+        try:
+            rows, target, counted = as_samples(
+                modality, logits, forward.target, "log_prob", forward.ignore_index, may_read=False
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{self.context.name} is for classes, one per sample or position; for several "
+                f"labels per sample, or regression, use another method. {error}"
+            ) from None
+        present = forward.present.get(modality)
+        if present is not None:
+            counted = counted & among_samples(present, len(counted), modality)
+        target = target.long() if target.dim() == 1 else target
+        return residual_norms(at_least_float32(rows), target), counted
+
+    def _term(
+        self, forward: Forward, call: HeadCall, modality: str, logits: Tensor
+    ) -> Tensor | None:
+        """What has the gradient of a unimodal loss for the features, and none for the head.
+
+        Args:
+            forward: The head's call.
+            call: The same, its inputs cut off from the encoders.
+            modality: Whose loss it is.
+            logits: Its unimodal logits, of ``call``.
+
+        Returns:
+            Shape ``()``; ``None`` if the features have no graph.
+        """
+        inputs = [x for x in call.leaves if isinstance(x, Tensor) and x.requires_grad]
+        if not inputs or not logits.requires_grad:
+            return None
+        target, ignored, present = forward.target, forward.ignore_index, forward.present
+        loss = mean_cross_entropy(
+            modality, logits, target, ignored, present.get(modality), reduction="sum"
+        )
+        # A mean over all samples, as the joint loss is: one of those that lack it has no signal.
+        loss = loss / count_samples(target, logits, ignored).clamp(min=1)
+        # Filled, not copied: a copy would make the host wait for the device.
+        scale = self.context.scales.loss
+        seed = scale if isinstance(scale, Tensor) else torch.full_like(loss, scale)
+        found = iter(
+            torch.autograd.grad(
+                loss, inputs, seed.to(loss.dtype), retain_graph=True, allow_unused=True
+            )
+        )
+        gradients = [
+            _or_zeros(next(found), x) if isinstance(x, Tensor) and x.requires_grad else x
+            for x in call.leaves
+        ]
+        by_part = replace(call, leaves=gradients).features()[modality]
+        parts = forward.call.features()[modality]
+        products = [
+            (at_least_float32(g) * at_least_float32(z)).sum()
+            for g, z in zip(by_part, parts, strict=True)
+            if z.requires_grad
+        ]
+        return torch.stack(products).sum() if products else None
+
+
+def _cut_off(call: HeadCall) -> HeadCall:
+    """The call with inputs that are leaves of a graph of their own."""
+    leaves = [
+        x.detach().requires_grad_() if isinstance(x, Tensor) and x.requires_grad else x
+        for x in call.leaves
+    ]
+    return replace(call, leaves=leaves)
+
+
+def _or_zeros(gradient: Tensor | None, of: Tensor) -> Tensor:
+    return torch.zeros_like(of) if gradient is None else gradient

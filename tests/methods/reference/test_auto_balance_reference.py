@@ -1,0 +1,171 @@
+"""AutoBalance through a Trainer against a plain loop with one backward pass for each term."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.comparison import assert_close_weights
+from helpers.modules import Late, encoder_paths, make_batches, snapshot
+from helpers.reference import Nonlinear
+from helpers.regulated import fit
+from inforeg_lightning import AutoBalanceCallback
+
+EPOCHS = 9
+MEMORY = 5
+
+
+class Validated(Late):
+    def validation_step(self, batch, batch_idx):
+        self(batch)
+
+    def val_dataloader(self):
+        return torch.utils.data.DataLoader(val_batches(self.names), batch_size=None)
+
+
+class Normalised(Validated):
+    """Its encoders have running statistics, which no extra pass may move."""
+
+    def make_encoder(self, inputs, width):
+        return nn.Sequential(
+            nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, width)
+        )
+
+
+class ValidatedNonlinear(Nonlinear, Validated):
+    pass
+
+
+def val_batches(modalities):
+    """Video says little of their labels: what it learns in training hardly generalises."""
+    batches = make_batches(len(modalities), batches=3, seed=7)
+    for batch in batches:
+        batch["video"] = batch["video"].flip(0)
+    return batches
+
+
+def blocks_of(module, features):
+    start = 0
+    for name, z in features.items():
+        yield name, start, start + z.shape[1]
+        start += z.shape[1]
+
+
+def unimodal(module, features):
+    """The unimodal logits with the head's weights constant, written out for both kinds of head."""
+    every = torch.cat([*features.values()], 1)
+    logits = {}
+    for name, start, stop in blocks_of(module, features):
+        if isinstance(module.head, nn.Linear):
+            weight = module.head.weight.detach()[:, start:stop]
+            logits[name] = features[name] @ weight.T + module.head.bias.detach() / len(features)
+            continue
+        mask = torch.zeros_like(every)
+        mask[:, start:stop] = 1
+        first, tanh, _, last = module.head  # what differs in training is the identity here
+        hidden = tanh(F.linear(mask * every, first.weight.detach(), first.bias.detach()))
+        logits[name] = F.linear(hidden, last.weight.detach(), last.bias.detach())
+    return logits
+
+
+def signal(logits, label):
+    """Mean over the samples of the norm of the loss's gradient for their logits."""
+    z = logits.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(F.cross_entropy(z, label, reduction="sum"), z)
+    return sum(float((row**2).sum()) ** 0.5 for row in gradient) / len(label)
+
+
+def gate_of(train, val):
+    if len(val) < 2:
+        return 1.0
+    k = min(MEMORY, len(val) - 1)
+    learnt, generalised = train[-1 - k] - train[-1], min(val[:-k]) - min(val)
+    if learnt <= 0:
+        return 1.0 if generalised > 0 else 0.0
+    return max(0.0, min(1.0, generalised / learnt))
+
+
+def auto_balance_loop(module, window=lambda epoch, name: True):
+    """Weights by epoch, gates by epoch and shares by epoch."""
+    optimizer = module.configure_optimizers()
+    train, val = ({name: [] for name in module.names} for _ in range(2))
+    weights, gates, shares = [], [], []
+    for epoch in range(EPOCHS):
+        gate = {name: gate_of(train[name], val[name]) for name in module.names}
+        share = {name: [] for name in module.names}
+        losses = {name: [] for name in module.names}
+        module.train()
+        for batch in module.batches:
+            features, label = module.features(batch), batch["label"]
+            fused = module.head(torch.cat([*features.values()], 1))
+            alone = unimodal(module, features)
+            given = {}
+            for name, logits in alone.items():
+                own = F.cross_entropy(logits, label)
+                losses[name].append(own.item())
+                share[name].append(min(1.0, signal(fused, label) / signal(logits, label)))
+                if window(epoch, name):
+                    parameters = [*getattr(module, f"{name}_encoder").parameters()]
+                    factor = gate[name] * (1 - share[name][-1])
+                    found = torch.autograd.grad(own, parameters, retain_graph=True)
+                    given |= {p: factor * g for p, g in zip(parameters, found, strict=True)}
+            optimizer.zero_grad()
+            F.cross_entropy(fused, label).backward()
+            for parameter, gradient in given.items():
+                parameter.grad += gradient
+            optimizer.step()
+        module.eval()
+        for name in module.names:
+            train[name].append(sum(losses[name]) / len(losses[name]))
+        batches = val_batches(module.names)
+        with torch.no_grad():
+            found = [(unimodal(module, module.features(b)), b["label"]) for b in batches]
+        for name in module.names:
+            val[name].append(sum(float(F.cross_entropy(z[name], y)) for z, y in found) / len(found))
+        weights.append(snapshot(module))
+        gates.append(gate)
+        shares.append({name: sum(s) / len(s) for name, s in share.items()})
+    return weights, gates, shares
+
+
+def made(kind, modalities=2):
+    return kind(modalities, make_batches(modalities), lr=0.05, momentum=0.5, weight_decay=1e-3)
+
+
+def auto_balance(modalities=2, **settings):
+    return AutoBalanceCallback(encoder_paths(modalities), head="head", **settings)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("kind", [Validated, Normalised, ValidatedNonlinear])
+def test_every_weight_of_every_epoch_is_that_of_the_formula(kind, modalities):
+    theirs, gates, shares = auto_balance_loop(made(kind, modalities))
+    callback = auto_balance(modalities)
+    ours = fit(made(kind, modalities), callback, max_epochs=EPOCHS)["module"]
+    assert_close_weights(ours.epoch_weights, theirs)
+    for entry, share in zip(callback.history, shares, strict=True):
+        assert entry["share"] == pytest.approx(share, rel=1e-9)
+    between = {value for gate in gates for value in gate.values() if 0 < value < 1}
+    assert len(between) > 3, "the gates must move"
+
+
+def test_each_modality_has_its_own_window():
+    opens = {"audio": range(1, 6), "video": range(0, 3)}
+
+    def window(traces):
+        return {name: len(trace) in opens[name] for name, trace in traces.items()}
+
+    theirs, _, _ = auto_balance_loop(made(Validated), lambda epoch, name: epoch in opens[name])
+    callback = auto_balance(window=window)
+    ours = fit(made(Validated), callback, max_epochs=EPOCHS)["module"]
+    assert_close_weights(ours.epoch_weights, theirs)
+    for epoch, entry in enumerate(callback.history):
+        for name, within in opens.items():
+            assert entry["weight"][name] == 0 or epoch in within
+
+
+def test_the_comparison_can_fail():
+    theirs, _, _ = auto_balance_loop(made(Validated))
+    joint = fit(made(Validated), None, max_epochs=EPOCHS)["module"]
+    with pytest.raises(AssertionError):
+        assert_close_weights(joint.epoch_weights, theirs, atol=1e-3)
