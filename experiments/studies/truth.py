@@ -7,6 +7,7 @@ those from 100 on were drawn when the rules were fixed, and judge them.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def carry_out(arguments: Any) -> int:
 
 def _a_line_per_world(content: dict[str, Any]) -> str:
     """JSON whose changes can be read."""
+    compact = partial(json.dumps, separators=(",", ":"))
     parts = []
     for name, of in content.items():
-        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in of.items()]
+        lines = [f"{json.dumps(key)}: {compact(value)}" for key, value in of.items()]
         parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
