@@ -18,6 +18,7 @@ from pathlib import Path
 from inforeg_lightning.report import (
     MorePlots,
     embedding_plots,
+    load_diagnoses,
     load_runs,
     read_tables,
     summarise,
@@ -38,12 +39,14 @@ def main() -> int:
         return _print_tables(files)
     try:
         runs, unreadable = load_runs(arguments.runs)
+        diagnoses, broken = load_diagnoses(arguments.runs)
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
+    unreadable += broken
     for problem in unreadable:
         print(f"left out: {problem.folder}: {problem.reason}", file=sys.stderr)
-    if not runs:
+    if not runs and not diagnoses:
         print("RUNS: no finished run found there; train something first", file=sys.stderr)
         return 1
     out = arguments.out or arguments.runs[0] / "report"
@@ -54,7 +57,7 @@ def main() -> int:
     if arguments.sweep:
         more.append(partial(sweep_plots, parameter=arguments.sweep))
     try:
-        write_report(summaries, unreadable, out, command, above, more)
+        write_report(summaries, unreadable, out, command, above, more, diagnoses)
     except OSError as error:
         print(f"--out: the report cannot be written there ({error})", file=sys.stderr)
         return 1

@@ -27,6 +27,8 @@ from running.study import Study, listed, load
 def main() -> int:
     """Carry out what the command line asks for; 1 where a run failed."""
     arguments, study = _arguments()
+    if study.carry_out is not None:
+        return study.carry_out(arguments)
     # Here: they take torch with them, seconds that a mistyped command should not cost.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

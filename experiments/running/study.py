@@ -56,6 +56,8 @@ class Study:
             ``experiments/results`` that documents are made from.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
             against which accuracy is drawn.
+        carry_out: What a study does that has no runs of ``train.py``, given the arguments of the
+            command line; it returns the program's exit status.
     """
 
     about: str
@@ -68,6 +70,7 @@ class Study:
     tabulate: "Callable[[Sequence[int], Results], Sequence[Summary]] | None" = None
     keep: Callable[[Sequence[int], Results], dict[str, Any]] | None = None
     plots: tuple[str, ...] = ()
+    carry_out: Callable[[Any], int] | None = None
 
     def jobs(self, methods: Sequence[str], seeds: Sequence[int]) -> list[Job]:
         """The first runs, seed by seed: an early end leaves whole comparisons."""

@@ -14,6 +14,7 @@ import pytest
         (("study.py", "--help"), "usage: study.py NAME"),
         (("study.py",), "the README's table"),
         (("report.py", "--help"), "--tsne"),
+        (("diagnose.py", "--help"), "seeds:"),
     ],
 )
 def test_help_is_printed_and_nothing_is_left(start, tmp_path, command, said):

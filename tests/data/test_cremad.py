@@ -6,6 +6,7 @@ import torch
 
 from inforeg_lightning.data import CREMADDataModule
 from inforeg_lightning.data.cremad import CLASSES as CREMAD_CLASSES
+from inforeg_lightning.data.cremad import rater_accuracies
 from inforeg_lightning.data.prepare import SplitError
 from inforeg_lightning.data.store import Store, StoreError, StoreWriter
 
@@ -154,3 +155,32 @@ def test_the_store_of_another_data_set_is_refused(tmp_path):
 def test_wrong_arguments_are_refused_at_once(settings, message):
     with pytest.raises(ValueError, match=message):
         CREMADDataModule("nowhere", **settings)
+
+
+SUMMARY = '"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote"'
+
+
+def summary_table(path, rows):
+    lines = [f'"{i}","{n}","{v}","50","{f}","60","{b}"' for i, (n, v, f, b) in enumerate(rows)]
+    path.write_text("\n".join([SUMMARY, *lines]) + "\n")
+    return path
+
+
+def test_raters_are_right_where_most_name_the_intended_emotion_and_a_tie_is_not(tmp_path):
+    rows = [
+        ("1001_DFA_ANG_XX", "A", "A", "A"),
+        ("1001_DFA_SAD_XX", "N", "S", "S"),
+        ("1001_DFA_HAP_XX", "H:N", "H", "H"),
+        ("1001_DFA_NEU_XX", "S", "N:S", "N"),
+    ]
+    found = rater_accuracies(summary_table(tmp_path / "summaryTable.csv", rows))
+    assert found == {"audio": 0.25, "video": 0.75, "fused": 1.0}
+
+
+def test_another_table_is_refused(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"is not CREMA-D's summaryTable\.csv.*but has \['a', 'b'\]"):
+        rater_accuracies(tmp_path / "other.csv")
+    odd = summary_table(tmp_path / "summaryTable.csv", [("clip1", "A", "A", "A")])
+    with pytest.raises(ValueError, match="'clip1' is no name of a clip"):
+        rater_accuracies(odd)

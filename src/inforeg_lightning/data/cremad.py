@@ -1,5 +1,6 @@
 """CREMA-D: six emotions, acted in short sentences before a camera."""
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,46 @@ _LISTS = (
     "https://raw.githubusercontent.com/GeWu-Lab/OGM-GE_CVPR2022/"
     "343dc1d95c9bda88f105c0da8d24f185e0e98b54/data/CREMAD/"
 )
+
+
+_VOTES = {"audio": "VoiceVote", "video": "FaceVote", "fused": "MultiModalVote"}
+"""Columns of the summary table: what most raters heard, saw, and heard and saw."""
+
+
+def rater_accuracies(table: Path) -> dict[str, float]:
+    """How often the data set's own raters recognise the intended emotion, for reference.
+
+    A clip counts if the emotion most often named is the intended one; a tie does not. Over all
+    7,442 clips that is 41.6 % by voice, 66.3 % by face and 72.2 % by both.
+
+    Args:
+        table: ``processedResults/summaryTable.csv`` of the data set.
+
+    Returns:
+        ``"audio"``, ``"video"``, ``"fused"`` -> share of the clips.
+
+    Raises:
+        ValueError: It is another table, or an empty one.
+    """
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    needed = {"FileName", *_VOTES.values()}
+    if not rows or not needed <= set(rows[0]):
+        found = sorted(filter(None, rows[0])) if rows else "no rows"
+        raise ValueError(
+            f"{table} is not CREMA-D's summaryTable.csv: it must have the columns "
+            f"{', '.join(sorted(needed))}, but has {found}"
+        )
+    meant = []
+    for row in rows:
+        match = _NAME.fullmatch(row["FileName"] or "")
+        if match is None:
+            raise ValueError(f"{table}: {row['FileName']!r} is no name of a clip of CREMA-D")
+        meant.append(match["emotion"][0])
+    return {
+        of: sum(row[column] == letter for row, letter in zip(rows, meant, strict=True)) / len(rows)
+        for of, column in _VOTES.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from inforeg_lightning.report.embeddings import embedding_plots
 from inforeg_lightning.report.folder import Features
 from inforeg_lightning.report.page import MorePlots, write_report
-from inforeg_lightning.report.runs import Run, Unreadable, load_run, load_runs
+from inforeg_lightning.report.runs import Run, Unreadable, load_diagnoses, load_run, load_runs
 from inforeg_lightning.report.schema import FolderError
 from inforeg_lightning.report.statistics import Interval, mean_interval, paired_difference
 from inforeg_lightning.report.summary import Summary, summarise
@@ -20,6 +20,7 @@ __all__ = [
     "Table",
     "Unreadable",
     "embedding_plots",
+    "load_diagnoses",
     "load_run",
     "load_runs",
     "markdown",

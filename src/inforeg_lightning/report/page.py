@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from inforeg_lightning.diagnosis.report import Diagnosis, row_value
 from inforeg_lightning.report import figures, style
 from inforeg_lightning.report.folder import write_json
 from inforeg_lightning.report.runs import Unreadable
@@ -43,6 +44,7 @@ def write_report(
     command: str = "",
     remarks: Sequence[str] = (),
     more: Sequence[MorePlots] = (),
+    diagnoses: Mapping[str, Diagnosis] | None = None,
 ) -> Path:
     """Write ``report.html``, ``report.md``, ``result.json`` and the figures as SVG and PNG.
 
@@ -54,6 +56,7 @@ def write_report(
         remarks: Sentences to set above the tables.
         more: What draws further figures of an experiment, which stand before the usual ones:
             ``embedding_plots``, or ``partial(sweep_plots, parameter="beta")``.
+        diagnoses: Experiment -> its diagnosis, which stands above all runs.
 
     Returns:
         The page.
@@ -63,12 +66,15 @@ def write_report(
     """
     _make_folder(out)
     results = [run.result for s in summaries for group in s.groups for run in group.runs]
+    found = diagnoses or {}
+    known = dict.fromkeys([*(summary.experiment for summary in summaries), *found])
     seconds = sum(result.get("seconds", {}).get("total", 0) for result in results)
     environment = Environment(
         loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined
     )
     text = environment.get_template("page.html").render(
-        names=", ".join(summary.experiment for summary in summaries),
+        names=", ".join(known),
+        diagnoses=[_diagnosed(name, diagnosis, out) for name, diagnosis in found.items()],
         count=len(results),
         remarks=remarks,
         unreadable=[{"folder": _plain(u.folder), "reason": u.reason} for u in unreadable],
@@ -81,7 +87,7 @@ def write_report(
     page = out / "report.html"
     page.write_text(text, encoding="utf-8", errors="replace")
     (out / "report.md").write_text(
-        _markdown(summaries, unreadable, remarks), encoding="utf-8", errors="replace"
+        _markdown(summaries, unreadable, remarks, found), encoding="utf-8", errors="replace"
     )
     write_json(
         out / "result.json",
@@ -89,6 +95,7 @@ def write_report(
             "command": command,
             "experiments": {summary.experiment: summary.to_dict() for summary in summaries},
             "unreadable": [{"folder": _plain(u.folder), "reason": u.reason} for u in unreadable],
+            **({"diagnoses": {n: d.to_dict() for n, d in found.items()}} if found else {}),
         },
     )
     return page
@@ -122,6 +129,26 @@ def _drawn(plot: figures.Plot, experiment: str, out: Path) -> dict[str, Any]:
         svg = _save(plot.draw(), out / "figures", f"{experiment}_{plot.name}")
     inline = _inline(svg, f"{experiment}-{plot.name}", plot.title)
     return {"title": plot.title, "caption": plot.caption, "svg": Markup(inline)}
+
+
+def _diagnosed(name: str, diagnosis: Diagnosis, out: Path) -> dict[str, Any]:
+    """What the page shows of a diagnosis; its picture goes to files as well."""
+    plot = figures.Plot(
+        "diagnosis",
+        "What each modality knows, holds and gives",
+        "Left: test accuracy of each modality trained alone and of the fused model; hatched is "
+        "what encoders that learn by themselves would bring. Middle: a linear probe of each "
+        "encoder, trained alone and in the fused model; where the second bar is shorter, it holds "
+        "less. "
+        "Right: how much of the fused model's accuracy is owed to each. Lines are 95 % intervals.",
+        diagnosis.plot,
+    )
+    return {
+        "name": name,
+        "diagnosis": diagnosis,
+        "plot": _drawn(plot, _file_name(name), out),
+        "rows": [[row["measure"], row["of"], row_value(row)] for row in diagnosis.table],
+    }
 
 
 def _machine(result: Mapping[str, Any]) -> str:
@@ -170,9 +197,17 @@ def _plain(path: Path) -> str:
 
 
 def _markdown(
-    summaries: Sequence[Summary], unreadable: Sequence[Unreadable], remarks: Sequence[str]
+    summaries: Sequence[Summary],
+    unreadable: Sequence[Unreadable],
+    remarks: Sequence[str],
+    diagnoses: Mapping[str, Diagnosis],
 ) -> str:
-    text = "\n".join([*(f"{remark}\n" for remark in remarks), *map(markdown, summaries)])
+    said = [
+        f"## {in_markdown(name)}: {in_markdown(d.verdict)}\n\n"
+        f"{in_markdown(d.sentence)} {in_markdown(d.advice)}\n"
+        for name, d in diagnoses.items()
+    ]
+    text = "\n".join([*(f"{remark}\n" for remark in remarks), *said, *map(markdown, summaries)])
     if unreadable:
         listed = "\n".join(
             f"- {in_markdown(f'{_plain(problem.folder)}: {problem.reason}')}"

@@ -1,10 +1,12 @@
 """Finished runs below some folders; a folder that cannot be used is listed with its reason."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inforeg_lightning.diagnosis.report import Diagnosis
 from inforeg_lightning.metrics import imbalance
 from inforeg_lightning.report.folder import (
     CONFIG,
@@ -15,7 +17,7 @@ from inforeg_lightning.report.folder import (
     read_history,
     read_result,
 )
-from inforeg_lightning.report.schema import FolderError
+from inforeg_lightning.report.schema import FolderError, check_table
 
 
 @dataclass(frozen=True)
@@ -152,3 +154,24 @@ def load_run(folder: Path) -> Run:
     if "diverged" in result:
         raise FolderError(str(result["diverged"]))
     return Run(folder, result, read_history(folder), read_curves(folder))
+
+
+def load_diagnoses(roots: Iterable[Path]) -> tuple[dict[str, Diagnosis], list[Unreadable]]:
+    """Find the diagnoses below some folders, as ``diagnose.py`` leaves them.
+
+    Returns:
+        Experiment -> its diagnosis; and the folders of those that cannot be used.
+    """
+    found: dict[str, Diagnosis] = {}
+    unreadable: list[Unreadable] = []
+    for path in sorted({path for root in roots for path in root.rglob("diagnosis.json")}):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            diagnosis = Diagnosis.from_dict(content)
+            check_table(diagnosis.table)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = f"diagnosis.json is not a diagnosis ({type(error).__name__}: {error!s:.200})"
+            unreadable.append(Unreadable(path.parent, reason))
+            continue
+        found[path.resolve().parent.parent.name] = diagnosis
+    return found, unreadable

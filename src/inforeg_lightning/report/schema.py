@@ -82,6 +82,19 @@ def check_history(history: list[Any]) -> None:
                 )
 
 
+def check_table(rows: Any) -> None:
+    """Refuse a diagnosis whose table cannot be shown.
+
+    Raises:
+        FolderError: A row lacks its name, its number or its interval.
+    """
+    for row in rows:
+        texts = [row["measure"], row["of"], row["unit"]]
+        numbers = [row["value"], row["low"], row["high"]]
+        if not (all(map(is_text, texts)) and all(map(is_number, numbers))):
+            raise FolderError(f"diagnosis.json: a row of its table cannot be shown: {row!r:.60}")
+
+
 def is_name(value: Any) -> bool:
     """Whether a value can be a part of a path."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
