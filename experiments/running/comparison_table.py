@@ -70,7 +70,9 @@ def _setting(row: Mapping[str, Any]) -> str:
     # The first override says which row it is, and the schedule is that of all.
     shown = [o.lstrip("+") for o in row["setting"][1:] if "init.encoders" not in o]
     own = [o for o in shown if not o.startswith(("trainer.max_epochs", "model.step_size"))]
-    return ", ".join(f"`{o}`" for o in own) or "the recipe's, the default"
+    # Of an argument that is given twice, the last holds.
+    last = {k.split(".", 1)[1]: v for k, v in (o.split("=", 1) for o in own)}
+    return ", ".join(f"`{key}={value}`" for key, value in last.items()) or "the recipe's, default"
 
 
 def _mean(values: Sequence[float] | None) -> str:

@@ -75,4 +75,4 @@ def test_the_table_has_the_baseline_first_and_the_others_by_rank():
     assert lines[3].split(" | ")[5:7] == ["1.0", "gains"]
     assert lines[4].split(" | ")[5:7] == ["3.0", "loses"]
     assert "Left out, as seeds are missing: Lacking." in table
-    assert "| High | `model.lr=0.04` |" in table
+    assert "| High | `lr=0.04` |" in table
