@@ -89,7 +89,7 @@ def test_share_and_agreement_are_what_their_formulas_say():
             columns = model.head.weight[:, start : start + features.shape[1]]
             start += features.shape[1]
             own = features @ columns.T + model.head.bias / 2
-            row[modality] = float(fused / (own.softmax(1) - y).norm(dim=1).mean())
+            row[modality] = (fused / (own.softmax(1) - y).norm(dim=1).mean()).item()
             encoder = [*getattr(model, f"{modality}_encoder").parameters()]
             loss = F.cross_entropy(own, batch["label"])
             grad = torch.autograd.grad(loss, encoder, retain_graph=True)

@@ -200,7 +200,8 @@ def verdict_of(seen: Mapping[str, Seen], states: Mapping[str, str], at: Suspicio
 def _of_model(verdict: str, seen: Mapping[str, Seen], history: Sequence[Mapping[str, Any]]) -> str:
     fused = next((e["fused"] for e in reversed(history) if e.get("fused") is not None), None)
     has = f"The fused model has {_percent(fused)} on validation."
-    best = max(seen, key=lambda m: seen[m].margin if seen[m].margin is not None else -1.0)
+    margins = {m: found.margin for m, found in seen.items() if found.margin is not None}
+    best = max(margins, key=margins.__getitem__, default="")
     if verdict == HARMS:
         return (
             f"{has} A line on the features of {best} alone has {_points(seen[best].margin)} more."
