@@ -18,6 +18,7 @@ STUDIES = [
     "calibration",
     "comparison",
     "demo",
+    "suspicions",
     "table2",
     "table3",
     "table4",
