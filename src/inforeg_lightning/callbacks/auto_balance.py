@@ -15,9 +15,9 @@ class AutoBalanceCallback(MethodCallback):
 
     .. math:: (1 - \max_{m'} g_{m'} + g_m) \, \nabla L_\text{CE} + g_m (1 - s_m) \, \nabla L_m
 
-    with :math:`L_m` the cross-entropy of the unimodal logits, **the head's weights constant in it**:
-    the head learns from the joint loss alone, by its whole gradient. With :math:`p_i` and
-    :math:`p^m_i` the probabilities of sample i by the fused and by the unimodal logits,
+    with :math:`L_m` the cross-entropy of the unimodal logits, **the head constant in it**: the head
+    learns from the joint loss alone, by its whole gradient. With :math:`p_i` and :math:`p^m_i` the
+    probabilities of sample i by the fused and by the unimodal logits,
 
     .. math:: s_m = \min\Bigl(1, \frac{\sum_i \lVert p_i - y_i \rVert}
                                      {\sum_i \lVert p^m_i - y_i \rVert}\Bigr), \qquad
@@ -56,7 +56,8 @@ class AutoBalanceCallback(MethodCallback):
             by modality ``trace`` (of the gradients with these terms), ``change``, ``in_window``,
             ``score`` (mean log-probability of the true class by the unimodal logits), ``share``
             (mean :math:`s_m`), ``weight`` (mean :math:`g_m (1 - s_m)`, as it was applied) and
-            ``factor`` (mean of that of the joint loss's gradient). Logged under ``auto_balance/<quantity>/<modality>``.
+            ``factor`` (mean of that of the joint loss's gradient). Logged under
+            ``auto_balance/<quantity>/<modality>``.
 
     Raises:
         ValueError: There is no validation or no ``head``, the target is not of classes, or as for
