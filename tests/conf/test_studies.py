@@ -22,6 +22,7 @@ STUDIES = [
     "table3",
     "table4",
     "table5",
+    "table6",
     "views",
 ]
 
