@@ -1,13 +1,12 @@
 """The transformers for sequences: padding, read-out, joint attention and its masked logits."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback
+from inforeg_lightning.data.loading.in_memory import in_memory_loader
 from inforeg_lightning.models import (
     FrameEncoder,
     JointAttention,
@@ -111,14 +110,22 @@ def test_padding_of_a_frame_encoder_stays_zero():
 def test_inforeg_regulates_it_without_a_head():
     batch = make_batch()
     callback = InfoRegCallback({m: f"encoders.{m}" for m in WIDTHS}, window="always")
-    model, plain = joint(lr=0.01), joint(lr=0.01)
-    for module, callbacks in ((model, [callback]), (plain, [])):
-        torch.manual_seed(2)
+    regulated, plain = joint(lr=0.01), joint(lr=0.01)
+    for module, callbacks in ((plain, []), (regulated, [callback])):
+        torch.manual_seed(2)  # dropout
         trainer = quiet_trainer(max_epochs=2, callbacks=callbacks)
-        trainer.fit(module, [copy.deepcopy(batch)] * 2, [copy.deepcopy(batch)])
-        trainer.test(module, [copy.deepcopy(batch)], verbose=False)
+        trainer.fit(module, in_memory_loader(batch, 3), in_memory_loader(batch, 6))
+        trainer.test(module, in_memory_loader(batch, 6), verbose=False)
     assert set(callback.history[-1]["score"]) == set(WIDTHS)
     assert callback.history[-1]["trace"]["text"] > 0
+    different = [
+        name
+        for (name, ours), theirs in zip(
+            regulated.named_parameters(), plain.parameters(), strict=True
+        )
+        if not torch.equal(ours, theirs)
+    ]
+    assert any(name.startswith("encoders") for name in different)
     accuracies = {f"test/accuracy_{m}" for m in WIDTHS}
     assert accuracies <= set(trainer.callback_metrics)
 
