@@ -23,6 +23,7 @@ STUDIES = [
     "table3",
     "table4",
     "table5",
+    "table6",
     "truth",
     "views",
 ]

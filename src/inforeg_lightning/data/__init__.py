@@ -2,6 +2,7 @@
 
 from inforeg_lightning.data.av_digits import AVDigitsDataModule
 from inforeg_lightning.data.av_mnist import AVMNISTDataModule
+from inforeg_lightning.data.cmu_mosi import CMUMOSIDataModule
 from inforeg_lightning.data.cremad import CREMADDataModule
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
@@ -10,6 +11,7 @@ from inforeg_lightning.data.synthetic import SyntheticDataModule
 __all__ = [
     "AVDigitsDataModule",
     "AVMNISTDataModule",
+    "CMUMOSIDataModule",
     "CREMADDataModule",
     "KineticsSoundsDataModule",
     "MultipleFeaturesDataModule",
