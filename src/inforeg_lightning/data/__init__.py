@@ -6,6 +6,7 @@ from inforeg_lightning.data.cremad import CREMADDataModule
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
+from inforeg_lightning.data.table import TableDataModule
 
 __all__ = [
     "AVDigitsDataModule",
@@ -14,4 +15,5 @@ __all__ = [
     "KineticsSoundsDataModule",
     "MultipleFeaturesDataModule",
     "SyntheticDataModule",
+    "TableDataModule",
 ]
