@@ -14,7 +14,11 @@ METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
 FUSIONS = sorted(path.stem for path in (CONF / "fusion").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds"}
-FROM_FILES = {"av_mnist": r"data/av_mnist:\n  mnist/", "views": r"data/multiple_features:\n"}
+FROM_FILES = {
+    "av_mnist": r"data/av_mnist:\n  mnist/",
+    "table": r"data/table:\n",
+    "views": r"data/multiple_features:\n",
+}
 
 
 def _callback(cfg):

@@ -151,15 +151,12 @@ class TableDataModule(L.LightningDataModule):
         self._dealt()
         for modality, of in self.sources.items():
             where = f"modalities.{modality}"
-            if self._kinds[modality] == "columns":
-                for column in of["columns"]:
-                    if column == self._columns["label"]:
-                        raise ValueError(
-                            f"`modalities`: {modality} has column {column!r}, which is the label"
-                        )
-                    self._table.column(column, where)
-            elif self._kinds[modality] == "images":
+            if self._kinds[modality] == "images":
                 image_paths(self._table, self.root / of["images"], of["column"], where)
+            for column in of.get("columns", []):
+                self._table.column(column, where)
+                if column == self._columns["label"]:
+                    raise ValueError(f"{where} has column {column!r}, which is the label")
 
     def setup(self, stage: str | None = None) -> None:
         """Read the files, deal out the samples and standardise the values."""
@@ -252,8 +249,8 @@ class TableDataModule(L.LightningDataModule):
             if (counts == 0).any():
                 lacking = int(np.argmin(counts))
                 raise TableError(
-                    f"{self.table}: class {self.class_names[lacking]!r} has no sample in {name}, of "
-                    f"{int((label == lacking).sum())} in all; add some or remove the class"
+                    f"{self.table}: class {self.class_names[lacking]!r} has no sample in {name}, "
+                    f"of {int((label == lacking).sum())} in all; add some or remove the class"
                 )
         return split
 
@@ -283,24 +280,24 @@ class TableDataModule(L.LightningDataModule):
             values = read_array(self._table, self.root / of["array"], of.get("key"))
         else:
             paths = image_paths(self._table, self.root / of["images"], of["column"], where)
-            size = of.get("size")
-            values = read_images(
-                self._table,
-                paths,
-                None if size is None else (size[0], size[1]),
-                of.get("mode", "RGB"),
-            )
+            size, mode = of.get("size"), of.get("mode", "RGB")
+            values = read_images(self._table, paths, size and (size[0], size[1]), mode)
         parts = {split: values[of_split] for split, of_split in rows.items()}
         if of.get("standardise", True):
             over = (0, 2, 3) if kind == "images" else 0 if values.ndim == 2 else None
-            train = parts["train"].astype(np.float64)
-            mean, deviation = (
-                train.mean(axis=over, keepdims=True),
-                train.std(axis=over, keepdims=True),
-            )
-            deviation[deviation == 0] = 1  # a feature that is the same for all says nothing
-            parts = {name: (part - mean) / deviation for name, part in parts.items()}
+            parts = _standardised(parts, over)
         elif kind == "images":
             parts = {name: part / np.float32(255) for name, part in parts.items()}
         whole = np.int64 if parts["train"].dtype.kind in "iu" else np.float32
         return {name: torch.from_numpy(part.astype(whole)) for name, part in parts.items()}
+
+
+def _standardised(
+    parts: Mapping[str, NDArray[Any]], over: int | tuple[int, ...] | None
+) -> dict[str, NDArray[Any]]:
+    """By the mean and standard deviation of the training split over some dimensions."""
+    train = parts["train"]
+    mean = train.mean(axis=over, keepdims=True, dtype=np.float64)
+    deviation = train.std(axis=over, keepdims=True, dtype=np.float64)
+    deviation[deviation == 0] = 1  # a feature that is the same for all says nothing
+    return {name: (part - mean) / deviation for name, part in parts.items()}

@@ -76,7 +76,8 @@ def read_rows(path: Path) -> Rows:
             header = [name.strip() for name in next(reader, [])]
             if len(set(header)) < len(header) or "" in header:
                 raise TableError(
-                    f"{path}, line 1: every column must have a name of its own, but they are {header}"
+                    f"{path}, line 1: every column must have a name of its own, but they are "
+                    f"{header}"
                 )
             cells: list[list[str]] = []
             lines: list[int] = []
@@ -160,8 +161,8 @@ def read_array(rows: Rows, path: Path, key: str | None) -> NDArray[Any]:
     if not finite.all():
         row = int(np.argmin(finite))
         raise TableError(
-            f"{path}, index {row} (line {rows.lines[row]} of {rows.path.name}): not all its numbers "
-            "are finite; mend them or remove the row from both files"
+            f"{path}, index {row} (line {rows.lines[row]} of {rows.path.name}): not all its "
+            "numbers are finite; mend them or remove the row from both files"
         )
     return array[:, None] if array.ndim == 1 else array
 
@@ -225,8 +226,8 @@ def read_images(
         if pixels.shape != found.shape[1:]:
             raise rows.problem(
                 row,
-                f"{path} has {_size(pixels)} pixels, but {paths[0]} has {_size(found)}; give `size` "
-                "([height, width]), to which all are resized",
+                f"{path} has {_size(pixels)} pixels, but {paths[0]} has {_size(found)}; give "
+                "`size` ([height, width]), to which all are resized",
             )
         found[row] = pixels
     assert found is not None
