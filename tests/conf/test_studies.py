@@ -18,6 +18,7 @@ STUDIES = [
     "calibration",
     "comparison",
     "demo",
+    "missing",
     "table2",
     "table3",
     "table4",

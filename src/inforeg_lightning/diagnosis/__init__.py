@@ -12,6 +12,7 @@ from inforeg_lightning.diagnosis.rules import (
     WEAK,
     Thresholds,
 )
+from inforeg_lightning.diagnosis.subsets import Subsets, compare_subsets, evaluate_subsets
 
 __all__ = [
     "HARMS",
@@ -23,6 +24,9 @@ __all__ = [
     "Diagnosis",
     "DiagnosisError",
     "ModalityState",
+    "Subsets",
     "Thresholds",
+    "compare_subsets",
     "diagnose",
+    "evaluate_subsets",
 ]
