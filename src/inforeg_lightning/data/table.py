@@ -58,7 +58,7 @@ class TableDataModule(L.LightningDataModule):
         table: The CSV file.
         label: Its column of labels; any text.
         classes: The labels, in the order of their class indices; by default all that there are,
-            sorted. With it, any other label is an error.
+            sorted as text. With it, any other label is an error.
         split: Column that says ``train``, ``val`` or ``test``. By default samples are dealt out by
             class, the same shares of each.
         group: Column of what must not be in two splits, such as the person; with ``split``, that is
@@ -121,7 +121,7 @@ class TableDataModule(L.LightningDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The labels, in the order of their class indices."""
+        """The labels, in the order of their indices."""
         return self._classes or tuple(sorted({*self._cells("label")}))
 
     @property
@@ -205,18 +205,16 @@ class TableDataModule(L.LightningDataModule):
         return None if kind == "columns" else self.root / self.sources[modality][kind]
 
     def _layout(self) -> str:
-        paths = {m: path for m in self.sources if (path := self._path(m)) is not None}
-        files = "".join(f"\n    {self.sources[m][self._kinds[m]]}   ({m})" for m in paths)
+        named = {m: kind for m, kind in self._kinds.items() if kind != "columns"}
+        files = "".join(f"\n    {self.sources[m][kind]}   ({m})" for m, kind in named.items())
         return _LAYOUT.format(root=self.root, table=self.table.name, files=files)
 
     def _no_duplicates(self) -> None:
         first: dict[str, int] = {}
         for row, cell in enumerate(self._cells("id") if self._columns["id"] else []):
             if cell in first:
-                line = self._table.lines[first[cell]]
-                raise self._table.problem(
-                    row, f"id {cell!r} is that of line {line} too; remove one of them"
-                )
+                what = f"that of line {self._table.lines[first[cell]]} too; remove one of them"
+                raise self._table.problem(row, f"id {cell!r} is {what}")
             first[cell] = row
 
     def _labels(self) -> NDArray[np.int64]:
@@ -258,10 +256,8 @@ class TableDataModule(L.LightningDataModule):
         cells = self._cells("split")
         for row, cell in enumerate(cells):
             if cell not in SPLITS:
-                raise self._table.problem(
-                    row,
-                    f"{self._columns['split']} must be one of {', '.join(SPLITS)}, not {cell!r}",
-                )
+                what = f"must be one of {', '.join(SPLITS)}, not {cell!r}"
+                raise self._table.problem(row, f"{self._columns['split']} {what}")
         rows = {name: np.flatnonzero(np.array(cells) == name) for name in SPLITS}
         for name, of in rows.items():
             if not len(of):
