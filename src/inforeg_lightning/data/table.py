@@ -269,18 +269,19 @@ class TableDataModule(L.LightningDataModule):
 
     def _read(self, modality: str, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, Tensor]:
         of, kind, where = self.sources[modality], self._kinds[modality], f"modalities.{modality}"
-        values: NDArray[Any]
         if kind == "columns":
-            values = read_numbers(self._table, of["columns"], where)
+            values: NDArray[Any] = read_numbers(self._table, of["columns"], where)
         elif kind == "array":
             values = read_array(self._table, self.root / of["array"], of.get("key"))
         else:
             paths = image_paths(self._table, self.root / of["images"], of["column"], where)
             size, mode = of.get("size"), of.get("mode", "RGB")
             values = read_images(self._table, paths, size and (size[0], size[1]), mode)
-        parts = {split: values[of_split] for split, of_split in rows.items()}
+        parts: dict[str, NDArray[Any]] = {name: values[of_name] for name, of_name in rows.items()}
+        over: int | tuple[int, ...] | None = (
+            (0, 2, 3) if kind == "images" else 0 if values.ndim == 2 else None
+        )
         if of.get("standardise", True):
-            over = (0, 2, 3) if kind == "images" else 0 if values.ndim == 2 else None
             parts = _standardised(parts, over)
         elif kind == "images":
             parts = {name: part / np.float32(255) for name, part in parts.items()}
