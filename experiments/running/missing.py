@@ -1,7 +1,6 @@
 """Finished runs evaluated with modalities missing, from the checkpoints that they keep."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,6 @@ from inforeg_lightning.report import Run
 from inforeg_lightning.report.folder import CHECKPOINT_FOLDER, CONFIG
 from running.building import build_data, build_model
 from running.errors import RecipeError
-
-SPLITS = ("val", "test")
 
 
 def evaluate_run(run: Run, checkpoint: str = "last", split: str = "test") -> Subsets:
@@ -68,23 +65,3 @@ def subsets_table(runs: Iterable[Run], checkpoint: str = "last", split: str = "t
         except DiagnosisError as error:
             raise RecipeError(f"{experiment}: {error}") from error
     return "\n\n".join(texts)
-
-
-def load(folders: Iterable[Path]) -> list[Run]:
-    """The finished runs below some folders.
-
-    Raises:
-        RecipeError: There is none, or a folder is not there.
-    """
-    from inforeg_lightning.report import load_runs
-
-    try:
-        runs, unreadable = load_runs(folders)
-    except FileNotFoundError as error:
-        raise RecipeError(str(error)) from None
-    if not runs:
-        reasons = "; ".join(f"{of.folder}: {of.reason}" for of in unreadable)
-        raise RecipeError(
-            f"RUNS: no finished run found there; {reasons or 'train something first'}"
-        )
-    return runs
