@@ -1,7 +1,8 @@
 """Fold run folders into tables, figures and one HTML page, or print those of an earlier report.
 
 With ``--subsets`` it evaluates the runs' last checkpoints with modalities missing, and prints test
-accuracy by subset of the modalities instead. With ``--documents`` it writes the tables in ``docs/`` anew from ``experiments/results/``.
+accuracy by subset of the modalities instead. With ``--documents`` it writes the tables in ``docs/``
+anew from ``experiments/results/``.
 
 Examples::
 

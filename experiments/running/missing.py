@@ -13,18 +13,13 @@ from running.building import build_data, build_model
 from running.errors import RecipeError
 
 
-def evaluate_run(run: Run, checkpoint: str = "last", split: str = "test") -> Subsets:
-    """A run's accuracy under every subset of its modalities.
-
-    Args:
-        run: The finished run.
-        checkpoint: ``"last"`` or ``"best"``.
-        split: ``"val"`` or ``"test"``.
+def evaluate_run(run: Run) -> Subsets:
+    """The test accuracy of a run's last checkpoint under every subset of its modalities.
 
     Raises:
         RecipeError: Its configuration or checkpoint is not there, or cannot be evaluated.
     """
-    file = run.folder / CHECKPOINT_FOLDER / f"{checkpoint}.ckpt"
+    file = run.folder / CHECKPOINT_FOLDER / "last.ckpt"
     try:
         cfg: Any = OmegaConf.load(run.folder / CONFIG)
         weights = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
@@ -37,16 +32,15 @@ def evaluate_run(run: Run, checkpoint: str = "last", split: str = "test") -> Sub
     data.prepare_data()
     data.setup("test")
     encoders: Any = OmegaConf.to_container(cfg.modalities, resolve=True)
-    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
     # As a Trainer would: some data make their pixels on the device.
-    batches = (data.on_after_batch_transfer(batch, 0) for batch in loader)
+    batches = (data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader())
     try:
         return evaluate_subsets(model, encoders, "head", batches)
     except DiagnosisError as error:
         raise RecipeError(f"{run.folder}: {error}") from error
 
 
-def subsets_table(runs: Iterable[Run], checkpoint: str = "last", split: str = "test") -> str:
+def subsets_table(runs: Iterable[Run]) -> str:
     """The accuracies of runs as tables in plain text, one per experiment.
 
     Raises:
@@ -56,10 +50,10 @@ def subsets_table(runs: Iterable[Run], checkpoint: str = "last", split: str = "t
     for run in runs:
         methods = tables.setdefault((run.experiment, run.modalities), {})
         method = ", ".join(part for part in run.group if part)
-        methods.setdefault(method, []).append(evaluate_run(run, checkpoint, split))
+        methods.setdefault(method, []).append(evaluate_run(run))
     texts = []
     for (experiment, _), methods in tables.items():
-        title = f"{experiment}: {split} accuracy in % by the modalities that are there"
+        title = f"{experiment}: test accuracy in % by the modalities that are there"
         try:
             texts.append(f"{title}\n{compare_subsets(methods)}")
         except DiagnosisError as error:
