@@ -18,6 +18,7 @@ STUDIES = [
     "calibration",
     "comparison",
     "demo",
+    "missing",
     "suspicions",
     "table2",
     "table3",

@@ -7,6 +7,7 @@ from inforeg_lightning.data.cremad import CREMADDataModule
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
+from inforeg_lightning.data.table import TableDataModule
 
 __all__ = [
     "AVDigitsDataModule",
@@ -16,4 +17,5 @@ __all__ = [
     "KineticsSoundsDataModule",
     "MultipleFeaturesDataModule",
     "SyntheticDataModule",
+    "TableDataModule",
 ]

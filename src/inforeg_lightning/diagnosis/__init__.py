@@ -14,6 +14,7 @@ from inforeg_lightning.diagnosis.rules import (
     WEAK,
     Thresholds,
 )
+from inforeg_lightning.diagnosis.subsets import Subsets, compare_subsets, evaluate_subsets
 from inforeg_lightning.diagnosis.suspicions import Suspicions, SuspicionThresholds
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ __all__ = [
     "DiagnosisError",
     "ModalityMonitor",
     "ModalityState",
+    "Subsets",
     "SuspicionThresholds",
     "Suspicions",
     "Thresholds",
+    "compare_subsets",
     "diagnose",
+    "evaluate_subsets",
 ]
 
 
