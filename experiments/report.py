@@ -1,11 +1,14 @@
 """Fold run folders into tables, figures and one HTML page, or print those of an earlier report.
 
-With ``--documents`` it writes the tables in ``docs/`` anew from ``experiments/results/``.
+With ``--subsets`` it evaluates the runs' last checkpoints with modalities missing, and prints test
+accuracy by subset of the modalities instead. With ``--documents`` it writes the tables in ``docs/``
+anew from ``experiments/results/``.
 
 Examples::
 
     python experiments/report.py runs/av_digits
     python experiments/report.py experiments/results/av_digits_study.json
+    python experiments/report.py runs/av_digits --subsets
     python experiments/report.py --documents
 """
 
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from inforeg_lightning.report import (
     MorePlots,
+    Run,
     embedding_plots,
     load_diagnoses,
     load_runs,
@@ -49,6 +53,8 @@ def main() -> int:
     if not runs and not diagnoses:
         print("RUNS: no finished run found there; train something first", file=sys.stderr)
         return 1
+    if arguments.subsets:
+        return _print_subsets(runs)
     out = arguments.out or arguments.runs[0] / "report"
     command = shlex.join(["python", "experiments/report.py", *sys.argv[1:]])
     summaries = summarise(runs, arguments.baseline)
@@ -81,6 +87,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tsne", action="store_true", help="draw the encoders' features too (seconds per panel)"
     )
+    parser.add_argument(
+        "--subsets", action="store_true", help="print test accuracy by subset of the modalities"
+    )
     parser.add_argument("--sweep", metavar="PARAMETER", help="draw accuracy against beta or K too")
     arguments = parser.parse_args()
     if bool(arguments.runs) == arguments.documents:
@@ -92,6 +101,19 @@ def _write_documents() -> int:
     for page, text in stale().items():
         page.write_text(text, encoding="utf-8")
         print(f"written: {page}")
+    return 0
+
+
+def _print_subsets(runs: list[Run]) -> int:
+    # Here: it builds models and data, whose libraries a report does not need.
+    from running.errors import RecipeError
+    from running.missing import subsets_table
+
+    try:
+        print(subsets_table(runs))
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

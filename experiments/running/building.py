@@ -58,6 +58,7 @@ def check_built(cfg: DictConfig) -> None:
     if hasattr(data, "check"):
         _built("data", data.check)
     model = build_model(cfg)
+    _check_classes(data, model)
     for modality, paths in cfg.modalities.items():
         for path in [paths] if isinstance(paths, str) else paths:
             _built(f"modalities.{modality}", lambda path=path: model.get_submodule(path))
@@ -66,6 +67,17 @@ def check_built(cfg: DictConfig) -> None:
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     _check_lengths(trainer)
     share_batch(data, trainer)
+
+
+def _check_classes(data: L.LightningDataModule, model: L.LightningModule) -> None:
+    """Refuse a head for another number of classes than the data have."""
+    names = getattr(data, "class_names", None)
+    logits = model.hparams.get("num_classes")
+    if names is not None and logits is not None and logits != len(names):
+        raise RecipeError(
+            f"model.num_classes is {logits}, but the data have {len(names)} classes: "
+            f"{', '.join(map(str, names[:12]))}{', …' if len(names) > 12 else ''}"
+        )
 
 
 def share_batch(data: L.LightningDataModule, trainer: L.Trainer) -> None:

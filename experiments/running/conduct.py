@@ -206,6 +206,10 @@ def _report(asked: Asked, plan: dict[Job, Planned], out: Path, console: Console)
             kept = asked.study.keep(asked.seeds, _results(plan))
             write_json(out / "kept.json", {"command": asked.command, **kept})
     show_tables(summaries, above, console)
+    if asked.study.appendix is not None:
+        text = asked.study.appendix(asked.seeds, _results(plan))
+        (out / "appendix.txt").write_text(f"{text}\n", encoding="utf-8")
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     for problem in unreadable:
         console.print(
             f"left out: {problem.folder}: {problem.reason}",

@@ -54,6 +54,8 @@ class Study:
             experiment.
         keep: From the results to what is written as ``kept.json`` beside the report, for a file in
             ``experiments/results`` that documents are made from.
+        appendix: From the results to text that is printed after the tables, and written as
+            ``appendix.txt`` beside the report.
         plots: What draws further figures; ``"embeddings"``, or the name of a parameter of InfoReg
             against which accuracy is drawn.
         carry_out: What a study does that has no runs of ``train.py``, given the arguments of the
@@ -69,6 +71,7 @@ class Study:
     further: Callable[[Sequence[int], Results], Iterable[Job]] | None = None
     tabulate: "Callable[[Sequence[int], Results], Sequence[Summary]] | None" = None
     keep: Callable[[Sequence[int], Results], dict[str, Any]] | None = None
+    appendix: Callable[[Sequence[int], Results], str] | None = None
     plots: tuple[str, ...] = ()
     carry_out: Callable[[Any], int] | None = None
 

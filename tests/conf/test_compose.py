@@ -7,6 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from helpers.own_data import write_own_data
 from inforeg_lightning.callbacks import MethodCallback
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -14,7 +15,12 @@ METHODS = sorted(path.stem for path in (CONF / "callbacks").glob("*.yaml"))
 FUSIONS = sorted(path.stem for path in (CONF / "fusion").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds"}
-FROM_FILES = {"av_mnist": r"data/av_mnist:\n  mnist/", "views": r"data/multiple_features:\n"}
+FROM_FILES = {
+    "av_mnist": r"data/av_mnist:\n  mnist/",
+    "cmu_mosi": r"data/cmu_mosi:\n",
+    "table": r"data/table:\n",
+    "views": r"data/multiple_features:\n",
+}
 
 
 def _callback(cfg):
@@ -57,6 +63,17 @@ def test_missing_files_are_one_clear_error_that_shows_the_layout(composed, exper
         check(composed(f"experiment={experiment}"))
     if experiment == "av_mnist":
         check(composed(f"experiment={experiment}", "+data.download=true"))
+
+
+def test_data_of_ones_own_pass_the_checks_and_must_fit_the_head(composed, tmp_path):
+    from running.checks import check
+    from running.errors import RecipeError
+
+    write_own_data(tmp_path)
+    check(composed("experiment=table", f"data.root={tmp_path}"))
+    message = "model.num_classes is 4, but the data have 3 classes: cat, dog, owl"
+    with pytest.raises(RecipeError, match=message):
+        check(composed("experiment=table", f"data.root={tmp_path}", "model.num_classes=4"))
 
 
 @pytest.mark.parametrize("experiment", sorted(FROM_STORE))

@@ -14,6 +14,7 @@ import pytest
         (("study.py", "--help"), "usage: study.py NAME"),
         (("study.py",), "the README's table"),
         (("report.py", "--help"), "--tsne"),
+        (("report.py", "--help"), "--subsets"),
         (("diagnose.py", "--help"), "seeds:"),
     ],
 )

@@ -106,6 +106,18 @@ def test_report_of_a_sweep(sweep, start):
     assert len(summary["experiments"]["synthetic"]["methods"]) == 3
 
 
+def test_a_sweep_is_evaluated_with_modalities_missing(sweep, start):
+    runs, _ = sweep
+    said = start("report.py", runs, "--subsets", cwd=runs).stdout.splitlines()
+    assert said[0] == "synthetic: test accuracy in % by the modalities that are there"
+    assert said[1].split() == ["method", "seeds", "audio", "+", "image", "audio", "image", "none"]
+    shown = {line.split(",")[0]: line for line in said[2:]}
+    (file,) = (runs / "none").rglob("result.json")
+    whole = json.loads(file.read_text())["last"]["test"]["accuracy"]
+    assert f"  1      {100 * whole:.1f} (" in shown["none"]
+    assert len(said) == 5
+
+
 def test_report_without_runs_says_so(start, tmp_path):
     assert "no finished run" in start("report.py", tmp_path, cwd=tmp_path, status=1).stderr
 

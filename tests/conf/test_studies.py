@@ -18,10 +18,13 @@ STUDIES = [
     "calibration",
     "comparison",
     "demo",
+    "missing",
+    "suspicions",
     "table2",
     "table3",
     "table4",
     "table5",
+    "table6",
     "truth",
     "views",
 ]

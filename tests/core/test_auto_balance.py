@@ -4,7 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from inforeg_lightning.core.auto_balance import residual_norms, shared_progress, signal_share
+from inforeg_lightning.core.auto_balance import (
+    joint_factors,
+    residual_norms,
+    shared_progress,
+    signal_share,
+)
 
 
 @pytest.fixture
@@ -48,8 +53,6 @@ def test_a_share_is_from_0_to_1():
         ([2.0, 1.0], [2.3, 2.3], 0.0),  # memorised
         ([1.0, 1.2], [2.3, 2.2], 1.0),  # no progress in training, but a new low
         ([1.0, 1.2], [2.3, 2.3], 0.0),
-        ([1.0, math.nan], [2.3, 2.0], 0.0),
-        ([2.0, 1.0], [math.inf, math.inf], 0.0),  # no sample of validation has it
     ],
 )
 def test_progress_by_hand(train, lowest, gate):
@@ -61,3 +64,22 @@ def test_what_is_longer_ago_than_the_memory_does_not_count():
     assert shared_progress(train, lowest, memory=1) == 0
     assert shared_progress(train, lowest, memory=2) == pytest.approx(0.1)
     assert shared_progress(train, lowest, memory=9) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("train", "lowest"), [([1.0, math.nan], [2.3, 2.0]), ([2.0, 1.0], [math.inf, math.inf])]
+)
+def test_progress_that_no_sample_shows_is_not_known(train, lowest):
+    assert math.isnan(shared_progress(train, lowest))
+
+
+def test_to_learn_to_say_nothing_is_no_progress():
+    train, lowest = [2.6, 2.31], [2.5, 2.305]
+    assert shared_progress(train, lowest) > 0.6
+    assert shared_progress(train, lowest, chance=math.log(10)) == 0
+
+
+def test_a_modality_is_held_back_by_what_it_lacks_of_the_best():
+    assert joint_factors([0.9, 0.2, math.nan]) == pytest.approx([1.0, 0.3, 1.0])
+    assert joint_factors([0.0, 0.0]) == [1.0, 1.0]
+    assert joint_factors([math.nan]) == [1.0]

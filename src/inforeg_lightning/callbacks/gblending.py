@@ -22,8 +22,8 @@ class GBlendingCallback(MethodCallback):
     **How G and O are measured**: from the weights of now, in evaluation mode over all batches of
     training and of the first validation loader, then again after n epochs in which each loss is
     trained by itself, in a copy of the module and with a new optimiser of the same class and
-    settings (Algorithm 1). Online, that is done before each super-epoch of n epochs (Algorithm 2);
-    offline, once before training and for as long as it (Algorithm 3). The training itself is not
+    settings. Online, that is done before each super-epoch of n epochs; offline, once before
+    training and for as long as it. The training itself is not
     touched: weights, optimiser states, buffers, iterators and random numbers are to the bit what
     they are without. With ``measure="running"``, ours, the losses are those of the joint run
     itself, and there is no second training: weights are then equal for the first super-epoch, which
@@ -58,11 +58,9 @@ class GBlendingCallback(MethodCallback):
         target: Where the class indices stand in the batch, in training and in validation, as for
             :class:`~inforeg_lightning.InfoRegCallback`.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; the paper: always.
-        measure: ``"online"`` (default), ``"offline"`` or ``"running"``, as above. The paper finds
-            online better than offline.
-        super_epoch: Epochs between two estimates of the weights, at least; 10, BalanceBenchmark's,
-            and the first of the paper's on Kinetics, which goes on with 5. For ``"running"`` an
-            epoch without validation puts an estimate off.
+        measure: ``"online"`` (default), ``"offline"`` or ``"running"``, as above.
+        super_epoch: Epochs between two estimates of the weights, at least; 10 as in
+            BalanceBenchmark. For ``"running"`` an epoch without validation puts an estimate off.
         measure_epochs: How many epochs copies are trained for; by default, as in the paper,
             ``super_epoch`` online, and ``max_epochs`` offline.
         floor: The least weight: weights w with sum 1 become :math:`f + (1 - K f) w`, K losses. By

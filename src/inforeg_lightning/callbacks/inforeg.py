@@ -155,7 +155,8 @@ class InfoRegCallback(MethodCallback):
                 0.05 (November) or 0.04 (March).
             release: ``"2025-11"``, the release of 4 November 2025 (commit ea7b9d5 of
                 GeWu-Lab/InfoReg_CVPR2025), or ``"2025-03"``, that of 26 March 2025 (41d887f), which
-                stood at publication: by a slip, it never regulates the second modality.
+                stood at publication: by a slip, it never regulates the second modality. It scores
+                a classifier per modality: leave out ``head``, and report their logits.
             present: As for the constructor.
             ignore_index: As for the constructor.
 

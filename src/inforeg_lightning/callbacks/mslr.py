@@ -19,8 +19,9 @@ class MSLRCallback(MethodCallback):
     its learning rate, what a parameter group with :math:`r_m` times the rate does, momentum and
     weight decay included; the module's groups and schedulers stay as they are.
 
-    The paper finds rates on each modality alone, and has three strategies: *keep* them, *smooth*
-    them, or have them follow the validation of each modality (*dynamic*). They are
+    The paper has three strategies, by second-hand accounts (not verified): *keep* the rates that
+    were best for each modality alone, *smooth* them, or have them follow the validation of each
+    modality (*dynamic*). They are
     :class:`~inforeg_lightning.methods.KeepRates`, :class:`~inforeg_lightning.methods.SmoothRates`
     and :class:`~inforeg_lightning.methods.DynamicRates`, to be given as ``rates``; any callable
     that looks at ``trainer.callback_metrics`` does as well, and fixed factors are a mapping or a

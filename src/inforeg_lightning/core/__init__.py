@@ -4,7 +4,12 @@ Imports torch only. One file per method; what is not named here is private.
 """
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
-from inforeg_lightning.core.auto_balance import residual_norms, shared_progress, signal_share
+from inforeg_lightning.core.auto_balance import (
+    joint_factors,
+    residual_norms,
+    shared_progress,
+    signal_share,
+)
 from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
 from inforeg_lightning.core.gblending import blending_weights
@@ -69,6 +74,7 @@ __all__ = [
     "gain_growth",
     "gaps",
     "gradient_noise",
+    "joint_factors",
     "keep_one",
     "linear_unimodal_logits",
     "log_probability",

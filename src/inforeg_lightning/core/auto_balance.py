@@ -46,26 +46,49 @@ def signal_share(fused: Tensor, unimodal: Tensor) -> Tensor:
     return torch.where(unimodal > 0, fused / unimodal, 1.0).clamp(0, 1)
 
 
-def shared_progress(train: Sequence[float], lowest: Sequence[float], memory: int = MEMORY) -> float:
+def shared_progress(
+    train: Sequence[float],
+    lowest: Sequence[float],
+    chance: float = math.inf,
+    memory: int = MEMORY,
+) -> float:
     """What part of its recent progress in training a modality has made in validation too.
 
     Args:
         train: Its unimodal loss in training, one mean between each two validations.
         lowest: The lowest unimodal loss of all validations up to each of these, oldest first.
+        chance: The loss of a guess. What is above it counts as it: to learn to say nothing is
+            progress that everything makes, noise too.
         memory: Over how many validations.
 
     Returns:
         ``(lowest_{t−k} − lowest_t) / (train_{t−k} − train_t)`` from 0 to 1, with k the memory, or
         as many as there are: 0 where the last k validations had no new low. 1 before the second
-        validation, the first to tell. Where training made no progress: 1 with a new low, else 0. 0
-        if a loss is not known.
+        validation, the first to tell. Where training made no progress: 1 with a new low, else 0.
+        NaN if a loss is not known.
     """
     if len(lowest) < 2:
         return 1.0
     first = max(len(lowest) - 1 - memory, 0)
-    learnt, generalised = train[first] - train[-1], lowest[first] - lowest[-1]
-    if not (math.isfinite(learnt) and math.isfinite(generalised)):
-        return 0.0
+    losses = (train[first], train[-1], lowest[first], lowest[-1])
+    if not all(map(math.isfinite, losses)):
+        return math.nan
+    trained, training, validated, validating = (min(loss, chance) for loss in losses)
+    learnt, generalised = trained - training, validated - validating
     if learnt <= 0:
         return float(generalised > 0)
     return min(max(generalised / learnt, 0.0), 1.0)
+
+
+def joint_factors(gates: Sequence[float]) -> list[float]:
+    """What part of the joint loss's gradient each encoder gets.
+
+    Args:
+        gates: What part of its progress each modality shares with validation, from 0 to 1; NaN if
+            it is not known.
+
+    Returns:
+        1 less than what a modality's gate lacks of the highest; 1 where it is not known.
+    """
+    highest = max((gate for gate in gates if not math.isnan(gate)), default=0.0)
+    return [1.0 if math.isnan(gate) else 1.0 + gate - highest for gate in gates]

@@ -41,8 +41,8 @@ def blending_weights(
 ) -> list[float]:
     """Weights that favour losses that generalise and do not overfit, ``w_k ∝ G_k / O_k²``.
 
-    :func:`generalisation` G and :func:`overfitting` O are between two times (Wang et al. 2020,
-    Eq. 2 and Proposition 1). The paper takes both as positive, and says nothing of other cases:
+    :func:`generalisation` G and :func:`overfitting` O are between two times (Wang et al.
+    2020). The paper takes both as positive, and says nothing of other cases:
     here a loss that has not generalised (``G <= 0``) has no weight of its own, and less
     overfitting counts as more of the same size does, since O is squared.
 

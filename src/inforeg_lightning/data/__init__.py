@@ -2,16 +2,20 @@
 
 from inforeg_lightning.data.av_digits import AVDigitsDataModule
 from inforeg_lightning.data.av_mnist import AVMNISTDataModule
+from inforeg_lightning.data.cmu_mosi import CMUMOSIDataModule
 from inforeg_lightning.data.cremad import CREMADDataModule
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
+from inforeg_lightning.data.table import TableDataModule
 
 __all__ = [
     "AVDigitsDataModule",
     "AVMNISTDataModule",
+    "CMUMOSIDataModule",
     "CREMADDataModule",
     "KineticsSoundsDataModule",
     "MultipleFeaturesDataModule",
     "SyntheticDataModule",
+    "TableDataModule",
 ]

@@ -88,11 +88,12 @@ def diagnose(
     """
     found_seeds = _seeds(seeds)
     _check(max_epochs, fraction, workers, encoders)
-    with isolate_rng():  # a network draws its weights
+    with isolate_rng():  # networks draw their weights, and loaders a seed for each pass
         check_build(build, optimizer)
+        data = make_data(train, validation, test)
     setup = Setup(
         build,
-        make_data(train, validation, test),
+        data,
         dict(encoders),
         head,
         target,

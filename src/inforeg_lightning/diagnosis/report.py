@@ -144,6 +144,8 @@ def rows(found: Measures, modalities: Sequence[str]) -> list[Row]:
     evidence, table = found.evidence, []
 
     def add(measure: str, of: str, value: Estimate | None, unit: str) -> None:
+        if value is not None and unit == "share":  # a t interval knows of no bounds
+            value = Estimate(value.value, max(value.low, 0.0), min(value.high, 1.0))
         if value is not None:
             table.append({"measure": measure, "of": of, **value.to_dict(), "unit": unit})
 

@@ -65,6 +65,8 @@ def look(setup: Setup) -> Setup:
 
         with replaced(reader, _validate=step):
             reader.read(_trainer(setup, module, 1, limit_val_batches=1), setup.data.made())
+        if setup.data.module is not None:  # other processes get it without this Trainer
+            setup.data.module.trainer = None
     widths, classes = found[0]
     return dataclasses.replace(setup, widths=widths, classes=classes)
 

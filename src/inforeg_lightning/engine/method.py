@@ -49,6 +49,8 @@ class Method(Stateful):
     """Whether :meth:`features` is overridden; set ``edits_head`` too."""
     needs_validation: ClassVar[bool] = False
     """Whether training without validation is an error."""
+    reads_validation: ClassVar[bool] = False
+    """Whether :meth:`validate` is called though validation is not needed."""
     unimodal_heads: HeadsArgument | None = None
     """Of a method with unimodal losses: whose logits they are of, as the user writes it."""
 
@@ -157,7 +159,7 @@ class Method(Stateful):
         """Begin a validation."""
 
     def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
-        """Look at a batch of validation, without graph, if ``needs_validation``.
+        """Look at a batch of validation, without graph, if it needs or reads validation.
 
         Args:
             forward: The head's call; what it returned for all features, in evaluation mode.

@@ -65,14 +65,15 @@ class Validation:
             return
 
         def look(call: HeadCall) -> Mapping[str, Tensor]:
-            if not (self._method.needs_validation or self._heads.modules):
+            reads = self._method.needs_validation or self._method.reads_validation
+            if not (reads or self._heads.modules):
                 return call.unimodal()
             # With None: what belongs to no encoder is part of what the head returned.
             output = call.only((*self._tracker.modalities, None))
             forward = Forward(call, output, target, self._ignore_index, self._present)
             unimodal = self._heads.logits(forward) if self._heads.modules else call.unimodal()
             self._heads.last = None
-            if self._method.needs_validation:
+            if reads:
                 self._method.validate(forward, unimodal)
             return unimodal
 

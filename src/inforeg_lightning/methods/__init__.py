@@ -13,6 +13,7 @@ from inforeg_lightning.methods.inforeg_official import OfficialInfoReg
 from inforeg_lightning.methods.mlb import MLB
 from inforeg_lightning.methods.mmpareto import MMPareto
 from inforeg_lightning.methods.modality_dropout import ModalityDropout
+from inforeg_lightning.methods.monitor import Monitor
 from inforeg_lightning.methods.mslr import MSLR
 from inforeg_lightning.methods.ogm import OGM
 from inforeg_lightning.methods.ogm_ge import OGMGE
@@ -44,6 +45,7 @@ __all__ = [
     "MMPareto",
     "Method",
     "ModalityDropout",
+    "Monitor",
     "OfficialInfoReg",
     "ReLearning",
     "RedReg",

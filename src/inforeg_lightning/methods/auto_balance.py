@@ -1,23 +1,24 @@
-"""AutoBalance: give back to each encoder the learning signal that the joint loss withholds."""
+"""AutoBalance: give each encoder the signal that the joint loss withholds, if it generalises."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from inforeg_lightning.core._autograd import attach_loss
+from inforeg_lightning.core._autograd import attach_loss, redirect
 from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
 from inforeg_lightning.core.auto_balance import (
     MEMORY,
+    joint_factors,
     residual_norms,
     shared_progress,
     signal_share,
 )
 from inforeg_lightning.engine.book.state import Lifetime, moved
 from inforeg_lightning.engine.book.tracker import Done, Step
-from inforeg_lightning.engine.context import Context, Forward
+from inforeg_lightning.engine.context import Context, Forward, HeadInputs
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.samples import (
@@ -29,7 +30,7 @@ from inforeg_lightning.engine.samples import (
 
 
 class AutoBalance(Method):
-    r"""Give back to each encoder the learning signal that the joint loss withholds.
+    r"""Give back to each encoder what the joint loss withholds; hold back what memorises.
 
     See :class:`~inforeg_lightning.AutoBalanceCallback` for the equations, and for what ``history``
     holds.
@@ -42,13 +43,16 @@ class AutoBalance(Method):
     """
 
     name = "auto_balance"
-    quantities = ("share", "weight")
+    quantities = ("share", "weight", "factor")
     edits_head = True
+    replaces_features = True
     needs_validation = True
 
     losses: list[list[list[float]]]
     """Of the last validations, oldest first: per modality the training loss since the one before,
     NaN without a sample, and the lowest loss of all validations so far."""
+    chance: float | None
+    """The loss of a guess, once the number of classes is known."""
     _train: Tensor | None
     """Per modality the sum of the training losses since the last validation, and their number."""
     _counted: bool
@@ -61,6 +65,7 @@ class AutoBalance(Method):
     def __init__(self, window: WindowArgument = "always") -> None:
         super().__init__(window)
         self.add_state("losses", list, Lifetime.FIT, saved="always")
+        self.add_state("chance", None, Lifetime.FIT, saved="always")
         self.add_state("_train", None, Lifetime.FIT, saved="always")
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_applied", list, Lifetime.STEP)
@@ -74,15 +79,28 @@ class AutoBalance(Method):
 
     @property
     def gates(self) -> list[float]:
-        """Per modality what part of its progress generalises, from 0 to 1."""
-        modalities = range(len(self.context.modalities))
-        train, lowest = ([row[kind] for row in self.losses] for kind in (0, 1))
-        return [shared_progress([t[m] for t in train], [v[m] for v in lowest]) for m in modalities]
+        """Per modality what part of its progress generalises, from 0 to 1; NaN if not known."""
+        if not self.losses:
+            return [1.0] * len(self.context.modalities)
+        chance = math.inf if self.chance is None else self.chance
+        train, lowest = (zip(*(row[kind] for row in self.losses), strict=True) for kind in (0, 1))
+        return [shared_progress(t, v, chance) for t, v in zip(train, lowest, strict=True)]
 
     def attach(self, context: Context) -> None:
         """Go on from the losses of a checkpoint."""
         super().attach(context)
         self._train = moved(self._train, context.device)
+
+    def features(self, inputs: HeadInputs) -> Mapping[str, Sequence[Tensor]] | None:
+        """Hold the joint loss's gradient back from encoders that generalise less than others."""
+        factors = {m: f for m, f in self._factors().items() if f < 1}
+        if not factors:
+            return None
+        return {
+            modality: [_held_back(part, factors[modality]) for part in parts]
+            for modality, parts in inputs.call.features().items()
+            if modality in factors
+        }
 
     def forward(self, forward: Forward) -> Tensor:
         """Add the unimodal losses to the loss, with weights still to be filled in."""
@@ -117,7 +135,7 @@ class AutoBalance(Method):
         share = torch.where(has, signal_share(fused, alone), torch.nan)
         acts = has & torch.isfinite(share) & (infinite == 0)
         gated = [
-            gate * self.context.in_window[m]
+            gate if self.context.in_window[m] and not math.isnan(gate) else 0.0
             for m, gate in zip(self.context.modalities, self.gates, strict=True)
         ]
         # Filled one by one, not copied from a list: that would make the host wait for the device.
@@ -135,11 +153,14 @@ class AutoBalance(Method):
             row = torch.stack([torch.where(counts, -step.scores, 0.0), counts.to(step.scores)])
             row = row.to(sum_dtype(row.device))
             self._train = row if self._train is None else self._train + row
+        nothing = torch.full_like(step.scores, torch.nan)
+        factors = torch.stack([torch.full_like(nothing[0], f) for f in self._factors().values()])
+        factor = torch.where(step.present, factors, nothing)
         if not self._applied:
-            nothing = torch.full_like(step.scores, torch.nan)
-            return {"share": nothing, "weight": torch.where(step.present, 0.0, nothing)}
+            weight = torch.where(step.present, 0.0, nothing)
+            return {"share": nothing, "weight": weight, "factor": factor}
         share, weight = torch.stack(self._applied).nanmean(dim=0)
-        return {"share": share, "weight": weight}
+        return {"share": share, "weight": weight, "factor": factor}
 
     def validated(self, scores: Mapping[str, float]) -> None:
         """Take the unimodal losses of a validation, and those of training since the last one."""
@@ -164,7 +185,7 @@ class AutoBalance(Method):
                 self.context.tracker.warn_once(
                     f"validation of {modality}",
                     f"no sample of a validation has {modality}, so that it is not known whether it "
-                    "generalises: nothing is given back to it.",
+                    "generalises: it is left to the joint loss.",
                 )
 
     def end_period(self) -> None:
@@ -176,6 +197,12 @@ class AutoBalance(Method):
                 "generalise is not told from what does. In a loop of your own, validate inside "
                 "`with regulator.validation():` after each epoch.",
             )
+
+    def _factors(self) -> dict[str, float]:
+        """Modality -> what part of the joint loss's gradient it gets."""
+        inside = self.context.in_window
+        factors = zip(self.context.modalities, joint_factors(self.gates), strict=True)
+        return {m: factor if inside[m] else 1.0 for m, factor in factors}
 
     def _signals_of(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> Tensor:
         """Fused and unimodal signal and number of samples of each modality, shape ``(3, M)``."""
@@ -207,6 +234,7 @@ class AutoBalance(Method):
         present = forward.present.get(modality)
         if present is not None:
             counted = counted & among_samples(present, len(counted), modality)
+        self.chance = math.log(rows.shape[1])
         target = target.long() if target.dim() == 1 else target
         return residual_norms(at_least_float32(rows), target), counted
 
@@ -266,3 +294,10 @@ def _cut_off(call: HeadCall) -> HeadCall:
 
 def _or_zeros(gradient: Tensor | None, of: Tensor) -> Tensor:
     return torch.zeros_like(of) if gradient is None else gradient
+
+
+def _held_back(part: Tensor, factor: float) -> Tensor:
+    if not part.requires_grad:
+        return part
+    dtype = at_least_float32(part).dtype
+    return redirect(part, [part], [torch.full((), factor, dtype=dtype, device=part.device)])

@@ -49,7 +49,7 @@ class GBlending(Method):
     Args:
         measure: ``"online"``, the paper's, anew before each super-epoch; ``"offline"``, the paper's
             too, once before training; or ``"running"``, ours, from the joint run itself.
-        super_epoch: Epochs between two estimates of the weights; 10, the paper's first.
+        super_epoch: Epochs between two estimates of the weights; 10 as in BalanceBenchmark.
         measure_epochs: How long a measurement trains copies; the paper: ``super_epoch`` online, as
             long as the whole training offline.
         floor: The least weight; 0 (the paper) where it is measured, 0.1 (ours) for ``"running"``.
@@ -163,7 +163,7 @@ class GBlending(Method):
         return self.measure_by == "online" and epoch >= self._measured_at + self.super_epoch
 
     def measure(self, trials: Trials, epoch: int) -> None:
-        """Estimate the weights from trials (Wang et al. 2020, Algorithm 1).
+        """Estimate the weights from trials (Wang et al. 2020).
 
         Unimodal losses are trained in one copy: they have no parameters in common.
         """

@@ -11,9 +11,15 @@ from inforeg_lightning.models.fusion import (
     MMTMFusion,
     SumFusion,
 )
+from inforeg_lightning.models.joint_attention import (
+    FrameEncoder,
+    JointAttention,
+    JointAttentionClassifier,
+)
 from inforeg_lightning.models.late_fusion import LateFusionClassifier
 from inforeg_lightning.models.mlp import MLPEncoder
 from inforeg_lightning.models.mmtm import MMTM
+from inforeg_lightning.models.sequence import SequenceTransformer
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
@@ -25,10 +31,14 @@ __all__ = [
     "ConcatFusion",
     "ConvEncoder",
     "FiLMFusion",
+    "FrameEncoder",
     "GatedFusion",
+    "JointAttention",
+    "JointAttentionClassifier",
     "LateFusionClassifier",
     "MLPEncoder",
     "MMTMFusion",
+    "SequenceTransformer",
     "SumFusion",
     "VideoResNet18",
 ]

@@ -7,7 +7,7 @@ import lightning.pytorch as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from inforeg_lightning.core.scores import linear_unimodal_logits
 
@@ -30,15 +30,17 @@ class LateFusionClassifier(L.LightningModule):
     Logged once an epoch, for each stage of ``train``, ``val``, ``test``: ``<stage>/loss``,
     ``<stage>/accuracy`` of the fused prediction and, with two or more encoders,
     ``<stage>/accuracy_<modality>`` of the unimodal logits. Accuracies are fractions.
+    ``macro_f1=True`` adds ``<stage>/macro_f1`` of the fused prediction: the mean over classes, so
+    that a rare class counts as much as a frequent one.
 
     Args:
         encoders: Modality -> module from its input to features ``(B, D_m)``, with the attribute
             ``out_features = D_m``. Features are concatenated in this order.
         num_classes: Number of classes, at least 2.
         unimodal_losses: Add the unimodal cross-entropies to the loss.
-        lr: Learning rate of SGD. The defaults of this and what follows are the published code's.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        lr: Learning rate. The defaults of this and what follows are the published code's.
+        momentum: Momentum of SGD; AdamW has its own.
+        weight_decay: Weight decay.
         step_size: Epochs between two decays of the learning rate.
         gamma: Factor of each decay.
         warmup_epochs: Epochs ``W`` of linear warm-up before the full rate: epoch ``t < W`` has
@@ -46,10 +48,13 @@ class LateFusionClassifier(L.LightningModule):
         fusion: Makes the head, ``(widths, num_classes) -> module`` from a list of features to
             logits; see :mod:`~inforeg_lightning.models.fusion`. ``None``: a linear layer over the
             concatenated features.
+        optimizer: ``"sgd"``, or ``"adamw"`` with torch's other defaults, as transformers want it.
+        macro_f1: Log the macro F1 too.
 
     Raises:
         ValueError: ``encoders`` is empty, an encoder has no ``out_features``, a modality is called
-            ``"label"`` or has a dot in its name, or ``num_classes`` is less than 2.
+            ``"label"`` or has a dot in its name, ``num_classes`` is less than 2, or ``optimizer``
+            is neither.
     """
 
     def __init__(
@@ -64,15 +69,20 @@ class LateFusionClassifier(L.LightningModule):
         gamma: float = 0.1,
         warmup_epochs: int = 0,
         fusion: Callable[[Sequence[int], int], nn.Module] | None = None,
+        optimizer: str = "sgd",
+        macro_f1: bool = False,
     ) -> None:
         super().__init__()
         _check(encoders, num_classes)
+        if optimizer not in ("sgd", "adamw"):
+            raise ValueError(f"optimizer must be 'sgd' or 'adamw', got {optimizer!r}")
         # Modules belong in the checkpoint's weights, not in its hyperparameters.
         self.save_hyperparameters(ignore=["encoders", "fusion"])
         self.modalities = tuple(encoders)
         self.unimodal_losses = unimodal_losses
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.step_size, self.gamma, self.warmup_epochs = step_size, gamma, warmup_epochs
+        self.optimizer = optimizer
 
         self.encoders = nn.ModuleDict({name: encoders[name] for name in encoders})
         widths = [int(getattr(encoders[name], "out_features")) for name in encoders]  # noqa: B009
@@ -91,6 +101,12 @@ class LateFusionClassifier(L.LightningModule):
                 )
                 for stage in _STAGES
                 for of in ("", *self._unimodal)
+            }
+        )
+        self.macro_f1 = nn.ModuleDict(
+            {
+                _metric_key(stage, "macro_f1"): MulticlassF1Score(num_classes, validate_args=False)
+                for stage in (_STAGES if macro_f1 else ())
             }
         )
 
@@ -141,10 +157,14 @@ class LateFusionClassifier(L.LightningModule):
             with torch.set_grad_enabled(self.unimodal_losses and torch.is_grad_enabled()):
                 unimodal = self.unimodal(features)
             predictions |= unimodal
+            self._take_unimodal(stage, unimodal, label)
             if self.unimodal_losses:
                 loss = loss + sum(F.cross_entropy(logits, label) for logits in unimodal.values())
         self._log_step(stage, loss, predictions, label)
         return loss
+
+    def _take_unimodal(self, stage: str, logits: Mapping[str, Tensor], label: Tensor) -> None:
+        """Do something with the unimodal logits of a batch; here nothing."""
 
     def _log_step(
         self, stage: str, loss: Tensor, predictions: Mapping[str, Tensor], label: Tensor
@@ -160,15 +180,19 @@ class LateFusionClassifier(L.LightningModule):
             metric.update(logits.detach(), label)
             name = f"{stage}/accuracy_{of}" if of else f"{stage}/accuracy"
             self.log(name, metric, **once_an_epoch)
+        if self.macro_f1:
+            f1 = cast(MulticlassF1Score, self.macro_f1[_metric_key(stage, "macro_f1")])
+            f1.update(predictions[""].detach(), label)
+            self.log(f"{stage}/macro_f1", f1, **once_an_epoch)
 
     def configure_optimizers(self) -> Any:
-        """SGD, and a rate that steps down (after the warm-up, if there is one)."""
-        optimizer = torch.optim.SGD(
-            self.parameters(),
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+        """The optimiser, and a rate that steps down (after the warm-up, if there is one)."""
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(self.parameters(), **settings)
+        else:
+            optimizer = torch.optim.SGD(self.parameters(), momentum=self.momentum, **settings)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

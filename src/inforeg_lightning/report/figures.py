@@ -205,7 +205,7 @@ def _effect(group: Group) -> str | None:
 
 def accuracy_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
     """Every seed's test accuracy at the last epoch, with mean and interval."""
-    shown = [quantity for quantity in summary.quantities if quantity != "imbalance"]
+    shown = [q for q in summary.quantities if q not in ("imbalance", "macro_f1")]
     figure, axes = style.panels(1, 1, width=1.7 * len(shown), height=2.9)
     panel, offsets = axes[0, 0], _offsets(len(drawn.groups))
     for offset, (group, colour) in zip(offsets, drawn, strict=True):

@@ -23,6 +23,7 @@ from inforeg_lightning.report.tables import in_markdown, markdown, tables
 
 _TERMS = {
     "fused": "Test accuracy of the whole model.",
+    "macro F1": "The F1 score of the whole model, each class counting as much as any other.",
     "head": "Test accuracy of one modality's share of the fused classifier, the other modalities "
     "left out. It shows what the model uses.",
     "probe": "Test accuracy of a new linear classifier on the frozen encoder's features. It shows "

@@ -61,7 +61,8 @@ class Run:
 
         Args:
             checkpoint: ``"last"`` or ``"best"``.
-            quantity: ``"accuracy"`` (fused), ``"accuracy_<modality>"`` (the head's share),
+            quantity: ``"accuracy"`` or ``"macro_f1"`` (fused), ``"accuracy_<modality>"`` (the
+                head's share),
                 ``"probe_<modality>"`` (linear probe) or ``"imbalance"`` (of the heads' shares,
                 best − worst).
 

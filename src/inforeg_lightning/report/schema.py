@@ -138,7 +138,7 @@ def _check_checkpoint(checkpoint: str, part: Any, modalities: list[str]) -> None
         f"{checkpoint}.{key}.{name}": value
         for key in ("val", "test")
         for name, value in part.get(key, {}).items()
-        if name in ("accuracy", *(f"accuracy_{m}" for m in modalities))
+        if name in ("accuracy", "macro_f1", *(f"accuracy_{m}" for m in modalities))
     } | {f"{checkpoint}.probe.{m}": value for m, value in part.get("probe", {}).items()}
     for path, value in shares.items():
         if not is_number(value) or not 0 <= value <= 1:

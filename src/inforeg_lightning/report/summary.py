@@ -41,7 +41,7 @@ class Summary:
     @property
     def quantities(self) -> tuple[str, ...]:
         """The columns; see :func:`quantities`."""
-        return quantities(self.modalities)
+        return quantities(self.modalities, any(cell[2] == "macro_f1" for cell in self.cells))
 
     def is_baseline(self, group: Group) -> bool:
         """Whether a group is compared with, not compared."""
@@ -99,7 +99,7 @@ def _summarise(
     for index, key in enumerate(order):
         reference = None if key[0] == baseline else groups.get((baseline, key[1]))
         for checkpoint in CHECKPOINTS:
-            for quantity in quantities(modalities):
+            for quantity in quantities(modalities, macro_f1=True):
                 if values := groups[key].values(checkpoint, quantity):
                     other = reference.values(checkpoint, quantity) if reference else {}
                     cells[index, checkpoint, quantity] = Cell(
@@ -116,8 +116,14 @@ def _group(runs: Sequence[Run], common: Collection[str]) -> Group:
     return Group(tuple(sorted(runs, key=lambda run: run.seed)), shown)
 
 
-def quantities(modalities: Iterable[str]) -> tuple[str, ...]:
-    """The columns: fused accuracy, each head's, each probe's, and the heads' imbalance."""
+def quantities(modalities: Iterable[str], macro_f1: bool = False) -> tuple[str, ...]:
+    """The columns: fused accuracy, each head's, each probe's, and the heads' imbalance.
+
+    Args:
+        modalities: Names of the modalities.
+        macro_f1: Whether the fused prediction's macro F1 is a column too, beside its accuracy.
+    """
     names = [*modalities]
     heads, probes = [f"accuracy_{m}" for m in names], [f"probe_{m}" for m in names]
-    return ("accuracy", *heads, *probes, "imbalance")
+    fused = ("accuracy", "macro_f1") if macro_f1 else ("accuracy",)
+    return (*fused, *heads, *probes, "imbalance")

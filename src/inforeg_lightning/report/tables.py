@@ -122,8 +122,8 @@ def markdown(summary: Summary) -> str:
 
 def heading(quantity: str) -> str:
     """A column's name for readers."""
-    if quantity in ("accuracy", "imbalance"):
-        return {"accuracy": "fused"}.get(quantity, quantity)
+    if quantity in ("accuracy", "macro_f1", "imbalance"):
+        return {"accuracy": "fused", "macro_f1": "fused, macro F1"}.get(quantity, quantity)
     kind, modality = quantity.split("_", 1)
     return f"{modality}, {'head' if kind == 'accuracy' else 'probe'}"
 
@@ -140,7 +140,7 @@ def _tables_of(experiment: str, methods: Sequence[Mapping[str, Any]]) -> Iterato
             continue
         heads = [q.removeprefix("accuracy_") for q in found if q.startswith("accuracy_")]
         probes = [q.removeprefix("probe_") for q in found if q.startswith("probe_")]
-        columns = [q for q in quantities(dict.fromkeys([*heads, *probes])) if q in found]
+        columns = [q for q in quantities(dict.fromkeys([*heads, *probes]), True) if q in found]
         rows = [
             (
                 str(method["title"]),

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from helpers.digit_files import write_sources
+from helpers.mosi_files import write_mosi
 from helpers.programs import run_program
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
@@ -131,6 +132,28 @@ def test_views_train_by_their_recipe(tmp_path):
     result = train(tmp_path / "run", "experiment=views", f"data.root={tmp_path / 'raw'}")
     assert result["modalities"] == ["fac", "fou", "kar", "mor", "pix", "zer"]
     assert set(result["last"]["probe"]) == set(result["modalities"])
+
+
+def test_cmu_mosi_trains_by_its_recipe_and_reports_macro_f1(tmp_path):
+    from inforeg_lightning.report import load_runs, markdown, summarise
+
+    write_mosi(tmp_path / "raw")
+    small = [
+        f"+model.encoders.{m}.{size}"
+        for m in ("text", "audio", "vision")
+        for size in ("layers=1", "feedforward=8")
+    ]
+    root, width = f"data.root={tmp_path / 'raw'}", "model.encoders.text.width=20"
+    result = train(tmp_path / "runs/seed=0", "experiment=cmu_mosi", root, width, *small)
+    assert set(result["last"]["probe"]) == {"text", "audio", "vision"}
+    (run,), rejected = load_runs([tmp_path / "runs"])
+    assert not rejected
+    f1 = run.value("last", "macro_f1")
+    assert f1 == result["last"]["test"]["macro_f1"]
+    (summary,) = summarise([run])
+    table = markdown(summary)
+    assert "| method | fused | fused, macro F1 |" in table
+    assert f"| {100 * f1:.1f} |" in table
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):

@@ -1,12 +1,14 @@
 """AutoBalance through a Trainer against a plain loop with one backward pass for each term."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from helpers.comparison import assert_close_weights
-from helpers.modules import Late, encoder_paths, make_batches, snapshot
+from helpers.modules import CLASSES, Late, encoder_paths, make_batches, snapshot
 from helpers.reference import Nonlinear
 from helpers.regulated import fit
 from inforeg_lightning import AutoBalanceCallback
@@ -79,7 +81,8 @@ def gate_of(train, val):
     if len(val) < 2:
         return 1.0
     k = min(MEMORY, len(val) - 1)
-    learnt, generalised = train[-1 - k] - train[-1], min(val[:-k]) - min(val)
+    t, v = ([min(x, math.log(CLASSES)) for x in losses] for losses in (train, val))
+    learnt, generalised = t[-1 - k] - t[-1], min(v[:-k]) - min(v)
     if learnt <= 0:
         return 1.0 if generalised > 0 else 0.0
     return max(0.0, min(1.0, generalised / learnt))
@@ -98,7 +101,7 @@ def auto_balance_loop(module, window=lambda epoch, name: True):
         for batch in module.batches:
             features, label = module.features(batch), batch["label"]
             fused = module.head(torch.cat([*features.values()], 1))
-            alone = unimodal(module, features)
+            joint, alone = F.cross_entropy(fused, label), unimodal(module, features)
             given = {}
             for name, logits in alone.items():
                 own = F.cross_entropy(logits, label)
@@ -106,11 +109,14 @@ def auto_balance_loop(module, window=lambda epoch, name: True):
                 share[name].append(min(1.0, signal(fused, label) / signal(logits, label)))
                 if window(epoch, name):
                     parameters = [*getattr(module, f"{name}_encoder").parameters()]
-                    factor = gate[name] * (1 - share[name][-1])
-                    found = torch.autograd.grad(own, parameters, retain_graph=True)
-                    given |= {p: factor * g for p, g in zip(parameters, found, strict=True)}
+                    u = torch.autograd.grad(own, parameters, retain_graph=True)
+                    j = torch.autograd.grad(joint, parameters, retain_graph=True)
+                    lacks = max(gate.values()) - gate[name]
+                    weight = gate[name] * (1 - share[name][-1])
+                    for p, of_own, of_joint in zip(parameters, u, j, strict=True):
+                        given[p] = weight * of_own - lacks * of_joint
             optimizer.zero_grad()
-            F.cross_entropy(fused, label).backward()
+            joint.backward()
             for parameter, gradient in given.items():
                 parameter.grad += gradient
             optimizer.step()
@@ -146,7 +152,7 @@ def test_every_weight_of_every_epoch_is_that_of_the_formula(kind, modalities):
     for entry, share in zip(callback.history, shares, strict=True):
         assert entry["share"] == pytest.approx(share, rel=1e-9)
     between = {value for gate in gates for value in gate.values() if 0 < value < 1}
-    assert len(between) > 3, "the gates must move"
+    assert len(between) > 1, "the gates must move"
 
 
 def test_each_modality_has_its_own_window():

@@ -74,7 +74,7 @@ def loss_over(network, batches):
 
 
 def measured(module, heads, epochs):
-    """Algorithm 1: G and O of each modality's network, and of the joint one."""
+    """G and O of each modality's network, and of the joint one."""
     found = []
     for network in (*(Unimodal(module, heads, name) for name in module.names), Joint(module)):
         train, val = module.batches, val_batches(len(module.names))

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.modules import Late, encoder_paths, make_batches, snapshot
+from helpers.modules import CLASSES, WIDTHS, Late, encoder_paths, make_batches, snapshot
 from helpers.plain import NETS, Normed
 from helpers.trainers import quiet_trainer
-from inforeg_lightning import InfoRegCallback
+from inforeg_lightning import InfoRegCallback, report_unimodal
 
 EPOCHS = 6
 
@@ -76,8 +76,34 @@ def paper_loop(module, batches, beta, K):
     return weights, windows, traces
 
 
+class WithClassifiers(Normed):
+    """A classifier per modality, by whose losses and scores the program of March 2025 goes."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.classifiers = nn.ModuleDict(
+                {n: nn.Linear(WIDTHS[n][1], CLASSES, dtype=torch.float64) for n in self.names}
+            )
+
+    def unimodal(self, features):
+        return {name: self.classifiers[name](z) for name, z in features.items()}
+
+    def loss(self, features, logits, label):
+        fused = F.cross_entropy(self.head(torch.cat(list(features.values()), 1)), label)
+        return fused + sum(F.cross_entropy(z, label) for z in logits.values())
+
+    def training_step(self, batch, batch_idx):
+        features = self.features(batch)
+        logits = self.unimodal(features)
+        report_unimodal(self, logits, batch["label"])
+        return self.loss(features, logits, batch["label"])
+
+
 def official_loop(module, batches, strength, gate, K):
     """The published code's column of the specification's table."""
+    own = isinstance(module, WithClassifiers)
     optimizer = module.configure_optimizers()
     encoders = {name: getattr(module, f"{name}_encoder") for name in module.names}
     traces = {name: [0.0] * 10 for name in module.names}
@@ -94,14 +120,16 @@ def official_loop(module, batches, strength, gate, K):
         }
         for batch in batches:
             features = module.features(batch)
-            loss = F.cross_entropy(
-                module.head(torch.cat(list(features.values()), 1)), batch["label"]
-            )
-            score = {
-                name: sum(
-                    p[y] for p, y in zip(logits.detach().softmax(1), batch["label"], strict=True)
+            logits = module.unimodal(features) if own else unimodal_logits(module, features)
+            if own:
+                loss = module.loss(features, logits, batch["label"])
+            else:
+                loss = F.cross_entropy(
+                    module.head(torch.cat(list(features.values()), 1)), batch["label"]
                 )
-                for name, logits in unimodal_logits(module, features).items()
+            score = {
+                name: sum(p[y] for p, y in zip(z.detach().softmax(1), batch["label"], strict=True))
+                for name, z in logits.items()
             }
             optimizer.zero_grad()
             strongest = max(score, key=lambda name: float(score[name]))
@@ -182,6 +210,20 @@ def test_every_weight_of_every_epoch_is_that_of_the_published_code(modalities, g
     for name, trace in traces.items():
         assert [e["in_window"][name] for e in callback.history] == windows
         assert [e["trace"][name] for e in callback.history] == pytest.approx(trace, rel=1e-12)
+
+
+def test_every_weight_of_every_epoch_is_that_of_the_program_of_march():
+    batches = make_batches()
+    module = WithClassifiers(2, batches, **SETTINGS)
+    theirs, windows, _ = official_loop(module, batches, [0.95, 0.0], "audio", K=0.4)
+    assert True in windows
+    assert False in windows, "the window must close"
+
+    march = InfoRegCallback.official(encoder_paths(), release="2025-03", K=0.4)
+    ours = train(march, 2, batches, WithClassifiers)
+
+    assert_close(ours.epoch_weights, theirs)
+    assert [entry["in_window"]["audio"] for entry in march.history] == windows
 
 
 def test_the_comparison_can_fail():

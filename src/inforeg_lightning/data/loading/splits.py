@@ -158,6 +158,33 @@ def group_split(
     return split
 
 
+def shared_split(
+    labels: NDArray[np.int64],
+    groups: NDArray[np.str_] | None,
+    val_share: float,
+    test_share: float,
+    seed: int,
+) -> Split:
+    """Deal out all rows by class, or by group where there are groups, in shares of the whole.
+
+    Args:
+        labels: Class of each row.
+        groups: Group of each row, of which none is in two splits.
+        val_share: Share of all rows in the validation split.
+        test_share: Share of all rows in the test split.
+        seed: Seed of the splits.
+
+    Raises:
+        SplitError: A split gets no rows.
+    """
+    of_rest = val_share / (1 - test_share)
+    if groups is not None:
+        return group_split(labels, groups, test_share, of_rest, seed)
+    rest, test = hold_out(np.arange(len(labels)), labels, test_share, seed)
+    train, val = hold_out(rest, labels, of_rest, seed)
+    return Split({"train": train, "val": val, "test": test})
+
+
 def hold_out(
     rows: NDArray[np.int64], labels: NDArray[np.int64], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
