@@ -86,7 +86,8 @@ def test_the_oracle_has_no_answer_on_an_edge_or_where_its_seeds_differ():
 
 def test_one_world_by_the_trainer_and_all_at_once():
     world = replace(WORLDS["half each-00"], epochs=6, train=256, held_out=300)
-    seeds = (0, 1)
+    # Both draw initial weights of their own: with few seeds that alone is more than the tolerance.
+    seeds = tuple(range(8))
     trained = examine(world, seeds)
     measured = measure(runs_of(world, seeds), ["a", "b"])
     for name in ("fused", "a alone", "b alone", "unimodal losses", "ensemble"):

@@ -165,7 +165,7 @@ def _outputs(
     subsets: Sequence[Subset],
 ) -> tuple[dict[Subset, Tensor], Tensor]:
     """Subset -> the head's output for all samples, and their targets, on the host."""
-    from lightning.fabric.utilities import move_data_to_device
+    from torch.utils._pytree import tree_map_only
 
     run = _own_step(module) if step is None else step
     device = next(module.parameters()).device
@@ -174,7 +174,7 @@ def _outputs(
     silent = {"log": _ignore, "log_dict": _ignore} if step is None else {}
     with evaluating(module), replaced(module, **silent):
         for batch in loader:
-            batch = move_data_to_device(batch, device)
+            batch = tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
             with recorded(modules, head) as (calls, made):
                 run(batch)
             _check_called(calls, made, path)
