@@ -20,8 +20,9 @@ from inforeg_lightning.diagnosis.suspicions import (
 from inforeg_lightning.engine.probe.target import Present, Target, find_target
 from inforeg_lightning.methods.monitor import Monitor
 
-_PRICE = 0.8
-"""What a watched batch costs, in steps: one backward pass of the encoders, and the head."""
+_PRICE = 1.2
+"""What a watched batch costs, in steps: 0.6 to 0.8 for one backward pass of the encoders, the rest
+for its part of the probes and of what has to be set up."""
 _MOST_EPOCHS, _MOST_BATCHES, _BATCHES = 6, 12, 4
 
 
