@@ -13,9 +13,11 @@ LONGEST = 159
 
 
 def documents():
-    """Every Markdown file of the project; environments and caches are no part of it."""
+    """Every Markdown file of the project; environments, caches and runs are no part of it."""
     for path in sorted(ROOT.rglob("*.md")):
         folders = path.relative_to(ROOT).parts[:-1]
+        if folders[:1] in (("runs",), ("multirun",)):  # what `make demo` left
+            continue
         if not any(name.startswith(".") and name != ".github" for name in folders):
             yield path
 
