@@ -172,6 +172,36 @@ def test_a_resumed_run_has_the_history_of_a_whole_one(tmp_path):
     assert second.history == whole.history
 
 
+class Once(torch.autograd.Function):
+    """Allows one backward pass without keeping the graph, as some compiled encoders do."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if torch._C._autograd._get_current_graph_task_keep_graph():
+            raise RuntimeError("this one must not be kept.")
+        return gradient
+
+
+def test_an_encoder_that_goes_backward_once_is_trained_and_not_asked_again():
+    class Strict(Watched):
+        def features(self, batch):
+            found = super().features(batch)
+            return found | {"video": Once.apply(found["video"])}
+
+    callback = monitor()
+    with pytest.warns(UserWarning, match="agreement of video is not measured"):
+        module, _ = fitted([callback], Strict(), max_epochs=2)
+    other, _ = fitted([], max_epochs=2)
+    assert_same_weights(snapshot(module), snapshot(other))
+    assert callback.history[-1]["agreement"]["video"] is None
+    assert callback.history[-1]["agreement"]["audio"] is not None
+    assert callback.history[-1]["share"]["video"] is not None
+
+
 def test_accumulated_batches_are_watched_whole():
     callback = monitor(batches=4)
     module, _ = fitted([callback], max_epochs=1, accumulate_grad_batches=2)

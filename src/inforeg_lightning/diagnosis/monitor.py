@@ -40,11 +40,11 @@ class ModalityMonitor(MethodCallback):
 
     - ``share``: ``E‖softmax(fused) − y‖ / E‖softmax(unimodal) − y‖`` on training batches, from 0 to
       1: what part of the learning signal that the modality would get alone reaches it. It falls in
-      every training; below a fifth while there is much to be learnt, another modality has explained
-      the samples away.
+      every training, often below 0.1 in health too, so that it only tells who goes without where
+      a probe beats the fused model.
     - ``agreement``: the cosine of its unimodal gradients over disjoint training batches, from -1
-      to 1. About 0: there is nothing in it to be learnt, as of noise. 0.3 to 0.5: weak but real.
-      Above: what it does not get, it could learn.
+      to 1. Early in a training about 0: there is nothing in it to be learnt, as of noise; 0.3 to
+      0.5: weak but real. Late it rises for noise too, which is memorised: no rule reads it.
     - ``probe``: the accuracy of a linear probe of its encoder, on validation samples, each left out
       of the fit of the probe that it tests. Beside it stand ``largest_class``, which knowing
       nothing would reach, and ``fused``, the accuracy of the model on the same samples.

@@ -49,6 +49,8 @@ class Monitor(Method):
     _measured: dict[str, Any] | None
     """What a validation inside the open period has found."""
     _held_out: HeldOut | None
+    _refused: set[str]
+    """Modalities whose encoders do not allow a second backward pass."""
 
     def __init__(self, batches: int = 4, samples: int = 384) -> None:
         super().__init__("never")
@@ -61,6 +63,7 @@ class Monitor(Method):
         self.add_state("_seen", int, Lifetime.PERIOD)
         self.add_state("_measured", None, Lifetime.PERIOD, saved="inside")
         self.add_state("_held_out", None, Lifetime.FIT)
+        self.add_state("_refused", set, Lifetime.FIT)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -140,15 +143,25 @@ class Monitor(Method):
         added = False
         for modality, logits in unimodal.items():
             parameters = _trained(self.context.encoders[modality])
-            if not parameters or not logits.requires_grad:
+            if not parameters or not logits.requires_grad or modality in self._refused:
                 continue
             present = forward.present.get(modality)
             loss = mean_cross_entropy(
                 modality, logits, forward.target, forward.ignore_index, present, reduction="sum"
             )
-            gradients = torch.autograd.grad(
-                loss * scale, parameters, retain_graph=True, allow_unused=True
-            )
+            try:
+                gradients = torch.autograd.grad(
+                    loss * scale, parameters, retain_graph=True, allow_unused=True
+                )
+            except RuntimeError as error:  # who only looks must not end a training
+                self._refused.add(modality)
+                self.context.tracker.warn_once(
+                    f"agreement of {modality}",
+                    f"the agreement of {modality} is not measured, since its encoder does not "
+                    f"allow to go backward twice: {error} Under torch.compile, set "
+                    "torch._functorch.config.donated_buffer = False before it is compiled.",
+                )
+                continue
             found = [
                 torch.zeros_like(p) if g is None else g
                 for g, p in zip(gradients, parameters, strict=True)
