@@ -64,7 +64,7 @@ def run(cfg: DictConfig, command: Sequence[str]) -> Diagnosis:
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:
     """The Trainer's arguments, without what a diagnosis gives itself."""
-    given: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore
+    given: dict[str, Any] = OmegaConf.to_container(cfg.trainer, resolve=True)  # type: ignore[assignment]
     if given.get("devices", 1) != 1:
         raise RecipeError(
             "trainer.devices must be 1: a diagnosis trains several runs side by side (workers=)"

@@ -138,14 +138,12 @@ def test_film_is_the_published_module():
     assert sum(p.numel() for p in head.parameters()) == (5 * 10 + 10) + (5 * 4 + 4)
 
 
-def test_mmtm_gates_by_two_sigmoids_of_the_joint_vector():
+def test_mmtm_scales_features_by_gates_that_all_modalities_make():
     head, (x, y) = MMTMFusion((3, 5), 4), features((3, 5))
-    joint = torch.relu(head.squeeze(torch.cat([x, y], dim=1)))
-    assert joint.shape == (6, 2)
-    first, second = head.excitations
-    gated = torch.cat(
-        [2 * torch.sigmoid(first(joint)) * x, 2 * torch.sigmoid(second(joint)) * y], dim=1
-    )
+    hidden = torch.relu(head.gates.squeeze(torch.cat([x, y], dim=1)))
+    assert hidden.shape == (6, 4)
+    first, second = head.gates.excite.values()
+    gated = torch.cat([first(hidden) * x, second(hidden) * y], dim=1)
     torch.testing.assert_close(head([x, y]), head.out(gated))
 
 
@@ -174,7 +172,7 @@ def test_refuses_a_single_modality(fusion):
     [
         (lambda: GatedFusion((3, 3), 2, gate=2), "gate is the index of a modality, 0 to 1, but is"),
         (lambda: FiLMFusion((3, 3), 2, conditions=-1), "conditions is the index .* but is -1"),
-        (lambda: MMTMFusion((3, 3), 2, ratio=0), "ratio must be 1 or more"),
+        (lambda: MMTMFusion((3, 3), 2, ratio=99), "two or more modalities, with 99 / 2 channels"),
         (lambda: BottleneckFusion((3, 3), 2, width=6), "width must be divisible by 4"),
     ],
 )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from inforeg_lightning.core.monitor import pooled
+
 Modules = Mapping[str, Sequence[nn.Module]]
 """Modality -> the modules of its encoder."""
 
@@ -93,23 +95,12 @@ def vectors(returned: Sequence[Sequence[Any]], samples: int) -> Tensor | None:
     Maps are averaged over space and sequences over time; frames folded into the batch are averaged
     too, and the calls of several modules stand beside each other.
     """
-    parts = []
-    for made in returned:
-        for output in made:
-            leaf = next((x for x in tree_flatten(output)[0] if _is_features(x, samples)), None)
-            if leaf is not None:
-                parts.append(_pooled(leaf.float(), samples))
-    return torch.cat(parts, dim=1) if parts else None
-
-
-def _pooled(x: Tensor, samples: int) -> Tensor:
-    if x.dim() > 3:  # channels first, then space and perhaps time
-        x = x.flatten(2).mean(dim=2)
-    elif x.dim() == 3:  # a sequence of tokens
-        x = x.mean(dim=1)
-    elif x.dim() == 1:
-        x = x[:, None]
-    return x.reshape(samples, -1, x.shape[1]).mean(dim=1)
+    leaves = [
+        next((x for x in tree_flatten(output)[0] if _is_features(x, samples)), None)
+        for made in returned
+        for output in made
+    ]
+    return pooled([leaf.float() for leaf in leaves if leaf is not None], samples)
 
 
 def _is_features(x: Any, samples: int) -> bool:

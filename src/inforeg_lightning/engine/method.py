@@ -49,8 +49,6 @@ class Method(Stateful):
     """Whether :meth:`features` is overridden; set ``edits_head`` too."""
     needs_validation: ClassVar[bool] = False
     """Whether training without validation is an error."""
-    reads_validation: ClassVar[bool] = False
-    """Whether :meth:`validate` is called though validation is not needed."""
     unimodal_heads: HeadsArgument | None = None
     """Of a method with unimodal losses: whose logits they are of, as the user writes it."""
 

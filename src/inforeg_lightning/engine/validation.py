@@ -65,7 +65,7 @@ class Validation:
             return
 
         def look(call: HeadCall) -> Mapping[str, Tensor]:
-            reads = self._method.needs_validation or self._method.reads_validation
+            reads = type(self._method).validate is not Method.validate
             if not (reads or self._heads.modules):
                 return call.unimodal()
             # With None: what belongs to no encoder is part of what the head returned.

@@ -7,8 +7,8 @@ from weakref import WeakMethod
 import torch
 from torch import nn
 
-See = Callable[[str, Any, Any, Any], Any]
-"""``(key, args, kwargs, output)`` -> the output to go on with, ``None`` to leave it."""
+See = Callable[[str, nn.Module, Any, Any, Any], Any]
+"""``(key, module, args, kwargs, output)`` -> the output to go on with, ``None`` to leave it."""
 
 
 class Hook:
@@ -29,7 +29,7 @@ class Hook:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         see = None if self.see is None else self.see()
-        return None if see is None else see(self.key, args, kwargs, output)
+        return None if see is None else see(self.key, module, args, kwargs, output)
 
     def __deepcopy__(self, memo: Any) -> "Hook":
         return Hook(None, self.key)

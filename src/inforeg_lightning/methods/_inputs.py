@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakMethod
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.engine.probe.head import evaluating
+from inforeg_lightning.methods._hook import Hook
 
 Call = tuple[nn.Module, Any]
 """A module, and the positional and named inputs of a call."""
@@ -26,7 +26,7 @@ class Inputs:
         self.watches = False
         self.calls: dict[str, list[Call]] = {}
         self._handles: list[RemovableHandle] = [
-            module.register_forward_pre_hook(_Hook(self._see, modality), with_kwargs=True)
+            module.register_forward_hook(Hook(self._see, modality), with_kwargs=True)
             for modality, parts in modules.items()
             for module in parts
         ]
@@ -46,9 +46,9 @@ class Inputs:
         for handle in self._handles:
             handle.remove()
 
-    def _see(self, modality: str, module: nn.Module, inputs: Any) -> None:
+    def _see(self, modality: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self.watches:
-            self.calls.setdefault(modality, []).append((module, inputs))
+            self.calls.setdefault(modality, []).append((module, (args, kwargs)))
 
 
 @torch.no_grad()
@@ -92,23 +92,3 @@ def _mean_square(parts: Sequence[Tensor]) -> Tensor:
 
 def _is_noisy(x: Any) -> bool:
     return isinstance(x, Tensor) and x.is_floating_point()
-
-
-class _Hook:
-    """A forward hook that a copied or pickled module forgets, instead of taking its owner along."""
-
-    def __init__(self, see: Callable[[str, nn.Module, Any], None] | None, modality: str) -> None:
-        self.see = None if see is None else WeakMethod(see)
-        self.modality = modality
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        see = None if self.see is None else self.see()
-        if see is not None:
-            see(self.modality, module, (args, kwargs))
-
-    def __deepcopy__(self, memo: Any) -> "_Hook":
-        return _Hook(None, self.modality)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Hook, (None, self.modality)

@@ -89,7 +89,7 @@ class ZeroedInputs:
                 found[subset] = at_least_float32(call.with_features(given))
         return found
 
-    def _see(self, modality: str, args: Any, kwargs: Any, output: Any) -> None:
+    def _see(self, modality: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Remember a call of an encoder."""
         if self._watching:
             tensors = [x for x in tree_flatten(output)[0] if isinstance(x, Tensor)]

@@ -164,7 +164,7 @@ class Greedy(Method):
         acted = before.alone & as_vector(step.in_window, before.alone)
         return {"speed": after.speeds(), "rebalanced": acted.to(like.dtype)}
 
-    def _see(self, key: str, args: Any, kwargs: Any, gate: Tensor) -> Tensor | None:
+    def _see(self, key: str, _: nn.Module, args: Any, kwargs: Any, gate: Tensor) -> Tensor | None:
         """Have the running mean of a gate stand in its place, where it is its branch's turn."""
         if not self._watching:
             return None

@@ -15,7 +15,7 @@ from inforeg_lightning.engine.context import Context, Forward
 from inforeg_lightning.engine.encoder import gradients_of
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument, check_unimodal_heads
-from inforeg_lightning.methods._unimodal_losses import unimodal_losses
+from inforeg_lightning.methods._unimodal_losses import check_none_included, unimodal_losses
 from inforeg_lightning.methods.ogm import scale
 
 
@@ -70,11 +70,7 @@ class MLB(Method):
 
     def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Refuse a model that says that its own loss has unimodal losses."""
-        if getattr(model, "unimodal_losses", None) is True:
-            raise ValueError(
-                f"{type(model).__name__} has unimodal_losses=True, and MLB would add them a second "
-                "time. Leave them out of the model's loss."
-            )
+        check_none_included(model, "MLB")
 
     def attach(self, context: Context) -> None:
         """Check the head."""

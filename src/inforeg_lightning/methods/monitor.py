@@ -38,7 +38,6 @@ class Monitor(Method):
     name = "monitor"
     quantities = ("share",)
     edits_head = True
-    reads_validation = True
 
     batches: int
     _signals: Tensor | None

@@ -12,7 +12,7 @@ from inforeg_lightning.engine.checks import check_head_unsharded, check_number
 from inforeg_lightning.engine.context import Context, Forward
 from inforeg_lightning.engine.method import Method, WindowArgument
 from inforeg_lightning.engine.unimodal_heads import HeadsArgument, check_unimodal_heads
-from inforeg_lightning.methods._unimodal_losses import unimodal_losses
+from inforeg_lightning.methods._unimodal_losses import check_none_included, unimodal_losses
 
 
 class UnimodalLosses(Method):
@@ -58,11 +58,7 @@ class UnimodalLosses(Method):
 
     def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Refuse a model that says that its own loss has unimodal losses."""
-        if getattr(model, "unimodal_losses", None) is True:
-            raise ValueError(
-                f"{type(model).__name__} has unimodal_losses=True, and UnimodalLosses would add "
-                "them a second time. Leave one of the two out."
-            )
+        check_none_included(model, "UnimodalLosses")
 
     def attach(self, context: Context) -> None:
         """Check the head."""

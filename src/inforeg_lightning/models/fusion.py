@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from inforeg_lightning.models.mmtm import MMTM
+
 
 class Fusion(nn.Module):
     """Base of the fusion heads: checks widths.
@@ -140,38 +142,30 @@ class FiLMFusion(Fusion):
 
 
 class MMTMFusion(Fusion):
-    """Gates of each modality from all of them: ``out([2 σ(E_m) ⊙ z_m]_m)``.
+    """Gates of each modality from all of them, on the features that leave the encoders.
 
-    The multimodal transfer module (Joze et al., CVPR 2020) on the features that leave the encoders:
-    all are squeezed into one joint vector ``Z = ReLU(A [z_1 … z_M])``, from which each modality has
-    an excitation ``E_m = B_m Z``. The paper puts such modules between the encoders' stages too.
+    A linear layer over the concatenated features after one :class:`~inforeg_lightning.models.MMTM`
+    (Joze et al., CVPR 2020; gates and widths as in Wu et al., ICML 2022), whose paper has such
+    modules between the encoders' stages too.
 
     Args:
         widths: ``D_m`` of each modality.
         num_classes: ``C``.
-        ratio: The joint vector has ``Σ_m D_m / ratio`` elements; the paper's 4.
+        ratio: How much narrower the hidden layer of the gates is; the paper's 4.
 
     Raises:
-        ValueError: There are fewer than two modalities, or ``ratio`` is less than 1.
+        ValueError: There are fewer than two modalities, or the hidden layer would be empty.
     """
 
-    def __init__(self, widths: Sequence[int], num_classes: int, ratio: int = 4) -> None:
+    def __init__(self, widths: Sequence[int], num_classes: int, ratio: float = 4) -> None:
         super().__init__(widths, num_classes)
-        if ratio < 1:
-            raise ValueError(f"ratio must be 1 or more (the paper: 4), got {ratio}")
-        joint = max(1, sum(widths) // ratio)
-        self.squeeze = _linear(sum(widths), joint)
-        self.excitations = nn.ModuleList(_linear(joint, width) for width in widths)
+        self.gates = MMTM({str(m): width for m, width in enumerate(widths)}, ratio)
         self.out = _linear(sum(widths), num_classes)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Logits ``(B, C)`` of features, each ``(B, D_m)``."""
-        joint = torch.relu(self.squeeze(torch.cat([*features], dim=-1)))
-        gated = [
-            2 * torch.sigmoid(excite(joint)) * z
-            for excite, z in zip(self.excitations, features, strict=True)
-        ]
-        logits: Tensor = self.out(torch.cat(gated, dim=-1))
+        gated = self.gates({str(m): z for m, z in enumerate(features)})
+        logits: Tensor = self.out(torch.cat([*gated.values()], dim=-1))
         return logits
 
 
