@@ -6,7 +6,7 @@ import pytest
 
 from inforeg_lightning.report import Unreadable, load_runs, summarise, write_report
 from inforeg_lightning.report.figures import MOST_GROUPS, choose, plots
-from inforeg_lightning.report.style import BASELINE_COLOUR
+from inforeg_lightning.report.style import BASELINE_COLOUR, style
 
 
 class _Ids(HTMLParser):
@@ -67,6 +67,17 @@ def test_figures_and_data_lie_beside_the_page(page):
     assert content["experiments"]["toy"]["methods"][0]["method"] == "none"
     assert content["unreadable"][0]["reason"].startswith("unfinished")
     assert "| Joint training |" in (page.parent / "report.md").read_text()
+
+
+def test_no_label_shows_the_source_of_a_formula(summaries):
+    # Titles may hold a "$", so that nothing is typeset: a formatter must not count on it.
+    with style():
+        for plot in plots(summaries[0]):
+            figure = plot.draw()
+            figure.canvas.draw()
+            for axes in figure.axes:
+                labels = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+                assert not [t.get_text() for t in labels if "$" in t.get_text()], plot.name
 
 
 def test_the_same_runs_give_the_same_page(page, summaries, tmp_path):

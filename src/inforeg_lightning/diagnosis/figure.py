@@ -16,6 +16,7 @@ def draw(diagnosis: Any) -> Any:
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
     except ImportError as error:
         raise ImportError("plot() needs matplotlib: pip install matplotlib") from error
     names = [*diagnosis.modalities]
@@ -25,9 +26,11 @@ def draw(diagnosis: Any) -> Any:
     _holds(middle, diagnosis, names)
     _uses(right, diagnosis, names)
     figure.suptitle(f"Diagnosis: {diagnosis.verdict}", fontweight="bold")
+    # Below the panels: inside one it would lie on bars.
     handles, labels = left.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False)
+    handles = [Patch(color=_ALONE), Patch(color=_FUSED), *handles]
+    labels = ["trained alone", "in the fused model", *labels]
+    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False)
     return figure
 
 
@@ -61,8 +64,6 @@ def _knows(panel: Any, diagnosis: Any, names: list[str]) -> None:
 
 def _holds(panel: Any, diagnosis: Any, names: list[str]) -> None:
     """Probes of each encoder: trained alone, and trained jointly."""
-    from matplotlib.patches import Patch
-
     for offset, kind, colour in ((-0.18, "alone", _ALONE), (0.18, "joint", _FUSED)):
         for index, name in enumerate(names):
             value = diagnosis.value("probe of the encoder", f"{name} {kind}")
@@ -70,9 +71,6 @@ def _holds(panel: Any, diagnosis: Any, names: list[str]) -> None:
                 panel.barh(index + offset, 100 * value.value, height=0.32, color=colour)
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
-    handles = [Patch(color=_ALONE), Patch(color=_FUSED)]
-    words = ["trained alone", "in the fused model"]
-    panel.legend(handles, words, loc="lower right", fontsize="small", framealpha=0.85)
     panel.set(title="What its encoder holds", xlabel="accuracy of a probe, %", xlim=(0, 100))
 
 

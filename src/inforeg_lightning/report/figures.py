@@ -115,6 +115,7 @@ def traces(drawn: Drawn) -> Figure:
             style.shade(panel, _window(group, modality))
             style.band(panel, _history(group, "trace", modality), colour)
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter("{x:g}")  # the default writes mathematics, which is off
             if row == 0:
                 panel.set_title(wrapped(group.title))
             if column == 0:
