@@ -161,6 +161,19 @@ def test_a_bottleneck_is_all_that_modalities_exchange():
     )
 
 
+def test_the_next_bottleneck_is_the_mean_of_what_modalities_made_of_it():
+    head = BottleneckFusion((3, 5), 4, bottlenecks=2, layers=2)
+    one, two = torch.randn(6, 7, 3), torch.randn(6, 2, 5)
+    x, y = head.maps[0](one), head.maps[1](two)
+    shared = head.bottleneck.expand(6, 2, -1)
+    for of_x, of_y in head.layers:
+        mixed_x, mixed_y = of_x(torch.cat([x, shared], 1)), of_y(torch.cat([y, shared], 1))
+        x, y = mixed_x[:, :7], mixed_y[:, :2]
+        shared = (mixed_x[:, 7:] + mixed_y[:, 2:]) / 2
+    expected = (head.outs[0](x.mean(1)) + head.outs[1](y.mean(1))) / 2
+    torch.testing.assert_close(head([one, two]), expected)
+
+
 @every_fusion
 def test_refuses_a_single_modality(fusion):
     with pytest.raises(ValueError, match=rf"{fusion.__name__} fuses two modalities or more, .*\[3"):
