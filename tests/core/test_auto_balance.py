@@ -65,9 +65,15 @@ def test_what_no_sample_shows_is_not_known(losses):
 
 
 def test_a_modality_is_held_back_by_what_it_lacks_of_the_best():
-    assert joint_factors([0.9, 0.2, math.nan]) == pytest.approx([1.0, 0.3, 1.0])
-    assert joint_factors([0.0, 0.0]) == [1.0, 1.0]
-    assert joint_factors([math.nan]) == [1.0]
+    assert joint_factors([0.9, 0.2, math.nan], [1.0, 1.0, 1.0]) == pytest.approx([1.0, 0.3, 1.0])
+    assert joint_factors([0.0, 0.0], [1.0, 2.0]) == [1.0, 1.0]
+    assert joint_factors([math.nan], [math.nan]) == [1.0]
+
+
+def test_a_modality_that_knows_nothing_alone_is_not_held_back():
+    gates = [1.0, 0.0, 0.0, 0.0]
+    assert joint_factors(gates, [2.0, 0.0, -1.0, 1.0]) == pytest.approx([1.0, 1.0, 1.0, 0.5])
+    assert joint_factors(gates, [0.0] * 4) == [1.0] * 4
 
 
 def test_what_reaches_a_modality_beside_one_that_memorises_hardly_counts():

@@ -65,18 +65,28 @@ def generalisation(training: float, validation: float, chance: float) -> float:
     return min(max(holds / knows, 0.0), 1.0)
 
 
-def joint_factors(gates: Sequence[float]) -> list[float]:
+def joint_factors(gates: Sequence[float], known: Sequence[float]) -> list[float]:
     """What part of the joint loss's gradient each encoder gets.
 
     Args:
-        gates: What part of its knowledge of each modality holds, by :func:`generalisation`; NaN if
-            it is not known.
+        gates: What part of its knowledge holds, per modality, by :func:`generalisation`; NaN if it
+            is not known.
+        known: How much each modality knows of the training samples, in nats: the loss of a guess
+            less its own.
 
     Returns:
-        1 less than what a modality's gate lacks of the highest; 1 where it is not known.
+        1 less what a modality's gate lacks of the highest, in the measure in which it knows as much
+        as any: one that knows nothing alone, not even of the training samples, has memorised
+        nothing, and may speak together with another. 1 where it is not known.
     """
-    highest = max((gate for gate in gates if not math.isnan(gate)), default=0.0)
-    return [1.0 if math.isnan(gate) else 1.0 + gate - highest for gate in gates]
+    told = [index for index, gate in enumerate(gates) if not math.isnan(gate)]
+    highest = max((gates[index] for index in told), default=0.0)
+    most = max((known[index] for index in told), default=0.0)
+    factors = [1.0] * len(gates)
+    if most > 0:
+        for index in told:
+            factors[index] -= (highest - gates[index]) * max(known[index], 0.0) / most
+    return factors
 
 
 def withheld(share: Tensor, factors: Sequence[float]) -> Tensor:

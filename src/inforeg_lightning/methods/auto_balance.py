@@ -52,7 +52,7 @@ class AutoBalance(Method):
     losses: list[list[float]]
     """Per modality its loss in training between the last two validations, and its loss in the last
     one, NaN without a sample; empty before the first validation."""
-    chance: float | None
+    _chance: float
     """The loss of a guess, once the number of classes is known."""
     _train: Tensor | None
     """Per modality the sum of the training losses since the last validation, and their number."""
@@ -66,7 +66,7 @@ class AutoBalance(Method):
     def __init__(self, window: WindowArgument = "always") -> None:
         super().__init__(window)
         self.add_state("losses", list, Lifetime.FIT, saved="always")
-        self.add_state("chance", None, Lifetime.FIT, saved="always")
+        self.add_state("_chance", float, Lifetime.FIT, saved="always")
         self.add_state("_train", None, Lifetime.FIT, saved="always")
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_applied", list, Lifetime.STEP)
@@ -83,8 +83,13 @@ class AutoBalance(Method):
         """Per modality what part of what it knows holds, from 0 to 1; NaN if not known."""
         if not self.losses:
             return [1.0] * len(self.context.modalities)
-        chance = math.inf if self.chance is None else self.chance
-        return [generalisation(t, v, chance) for t, v in zip(*self.losses, strict=True)]
+        return [generalisation(t, v, self._chance) for t, v in zip(*self.losses, strict=True)]
+
+    @property
+    def factors(self) -> list[float]:
+        """Per modality what part of the joint loss's gradient it gets, from 0 to 1."""
+        known = [self._chance - loss for loss in self.losses[0]] if self.losses else []
+        return joint_factors(self.gates, known or [0.0] * len(self.context.modalities))
 
     def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Refuse a model that says that its own loss has unimodal losses."""
@@ -144,7 +149,7 @@ class AutoBalance(Method):
         ]
         # Filled one by one, not copied from a list: that would make the host wait for the device.
         gates = torch.stack([torch.full_like(share[0], gate) for gate in gated])
-        given = torch.where(acts, gates * withheld(share, joint_factors(self.gates)), 0.0)
+        given = torch.where(acts, gates * withheld(share, self.factors), 0.0)
         if weights is not None:
             weights.copy_(given * self.context.scales.loss)
         self._applied.append(torch.stack([share, torch.where(has, given, torch.nan)]))
@@ -201,7 +206,7 @@ class AutoBalance(Method):
     def _factors(self) -> dict[str, float]:
         """Modality -> what part of the joint loss's gradient it gets."""
         inside = self.context.in_window
-        factors = zip(self.context.modalities, joint_factors(self.gates), strict=True)
+        factors = zip(self.context.modalities, self.factors, strict=True)
         return {m: factor if inside[m] else 1.0 for m, factor in factors}
 
     def _signals_of(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> Tensor:
@@ -234,7 +239,7 @@ class AutoBalance(Method):
         present = forward.present.get(modality)
         if present is not None:
             counted = counted & among_samples(present, len(counted), modality)
-        self.chance = math.log(rows.shape[1])
+        self._chance = math.log(rows.shape[1])
         target = target.long() if target.dim() == 1 else target
         return residual_norms(at_least_float32(rows), target), counted
 

@@ -85,6 +85,14 @@ def gate_of(train, val):
     return max(0.0, min(1.0, (CHANCE - val[-1]) / (CHANCE - train[-1])))
 
 
+def factor_of(name, gate, train):
+    """The part of the joint loss's gradient that is left to an encoder."""
+    if not train[name]:
+        return 1.0
+    known = {of: max(CHANCE - losses[-1], 0.0) for of, losses in train.items()}
+    return 1.0 - (max(gate.values()) - gate[name]) * known[name] / max(known.values())
+
+
 def auto_balance_loop(module, window=lambda epoch, name: True):
     """Weights by epoch, gates by epoch and shares by epoch."""
     head = [*module.head.parameters()]
@@ -93,6 +101,7 @@ def auto_balance_loop(module, window=lambda epoch, name: True):
     weights, gates, shares = [], [], []
     for epoch in range(EPOCHS):
         gate = {name: gate_of(train[name], val[name]) for name in module.names}
+        factor = {name: factor_of(name, gate, train) for name in module.names}
         share = {name: [] for name in module.names}
         losses = {name: [] for name in module.names}
         module.train()
@@ -109,13 +118,11 @@ def auto_balance_loop(module, window=lambda epoch, name: True):
                     encoder = [*getattr(module, f"{name}_encoder").parameters()]
                     of_own = torch.autograd.grad(own, [*encoder, *head], retain_graph=True)
                     of_joint = torch.autograd.grad(joint, encoder, retain_graph=True)
-                    lacks = max(gate.values()) - gate[name]
-                    spread = max(gate.values()) - min(gate.values())
-                    weight = gate[name] * (1 - share[name][-1] * (1 - spread))
+                    weight = gate[name] * (1 - share[name][-1] * min(factor.values()))
                     for parameter, gradient in zip([*encoder, *head], of_own, strict=True):
                         added[parameter] = added[parameter] + weight * gradient
                     for parameter, gradient in zip(encoder, of_joint, strict=True):
-                        added[parameter] = added[parameter] - lacks * gradient
+                        added[parameter] = added[parameter] - (1 - factor[name]) * gradient
             optimizer.zero_grad()
             joint.backward()
             for parameter, gradient in added.items():
