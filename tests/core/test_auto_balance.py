@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from inforeg_lightning.core.auto_balance import (
+    generalisation,
     joint_factors,
     residual_norms,
-    shared_progress,
     signal_share,
+    withheld,
 )
 
 
@@ -44,42 +45,39 @@ def test_a_share_is_from_0_to_1():
 
 
 @pytest.mark.parametrize(
-    ("train", "lowest", "gate"),
+    ("training", "validation", "gate"),
     [
-        ([], [], 1.0),  # before validation has told
-        ([2.0], [2.3], 1.0),
-        ([2.0, 1.0], [2.3, 1.8], 0.5),
-        ([2.0, 1.0], [2.3, 1.0], 1.0),  # more than training
-        ([2.0, 1.0], [2.3, 2.3], 0.0),  # memorised
-        ([1.0, 1.2], [2.3, 2.2], 1.0),  # no progress in training, but a new low
-        ([1.0, 1.2], [2.3, 2.3], 0.0),
+        (1.0, 1.5, 0.5),
+        (1.0, 0.8, 1.0),  # more than of the training samples
+        (0.1, 2.0, 0.0),  # memorised
+        (0.1, 5.0, 0.0),  # and certain of it
+        (2.1, 1.9, 1.0),  # knows nothing of the training samples, but something of others
+        (2.1, 2.2, 0.0),
     ],
 )
-def test_progress_by_hand(train, lowest, gate):
-    assert shared_progress(train, lowest) == pytest.approx(gate)
+def test_generalisation_by_hand(training, validation, gate):
+    assert generalisation(training, validation, chance=2.0) == pytest.approx(gate)
 
 
-def test_what_is_longer_ago_than_the_memory_does_not_count():
-    train, lowest = [3.0, 2.0, 1.5, 1.0], [2.5, 2.0, 1.9, 1.9]
-    assert shared_progress(train, lowest, memory=1) == 0
-    assert shared_progress(train, lowest, memory=2) == pytest.approx(0.1)
-    assert shared_progress(train, lowest, memory=9) == pytest.approx(0.3)
-
-
-@pytest.mark.parametrize(
-    ("train", "lowest"), [([1.0, math.nan], [2.3, 2.0]), ([2.0, 1.0], [math.inf, math.inf])]
-)
-def test_progress_that_no_sample_shows_is_not_known(train, lowest):
-    assert math.isnan(shared_progress(train, lowest))
-
-
-def test_to_learn_to_say_nothing_is_no_progress():
-    train, lowest = [2.6, 2.31], [2.5, 2.305]
-    assert shared_progress(train, lowest) > 0.6
-    assert shared_progress(train, lowest, chance=math.log(10)) == 0
+@pytest.mark.parametrize("losses", [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1.0)])
+def test_what_no_sample_shows_is_not_known(losses):
+    assert math.isnan(generalisation(*losses, chance=2.0))
 
 
 def test_a_modality_is_held_back_by_what_it_lacks_of_the_best():
-    assert joint_factors([0.9, 0.2, math.nan]) == pytest.approx([1.0, 0.3, 1.0])
-    assert joint_factors([0.0, 0.0]) == [1.0, 1.0]
-    assert joint_factors([math.nan]) == [1.0]
+    assert joint_factors([0.9, 0.2, math.nan], [1.0, 1.0, 1.0]) == pytest.approx([1.0, 0.3, 1.0])
+    assert joint_factors([0.0, 0.0], [1.0, 2.0]) == [1.0, 1.0]
+    assert joint_factors([math.nan], [math.nan]) == [1.0]
+
+
+def test_a_modality_that_knows_nothing_alone_is_not_held_back():
+    gates = [1.0, 0.0, 0.0, 0.0]
+    assert joint_factors(gates, [2.0, 0.0, -1.0, 1.0]) == pytest.approx([1.0, 1.0, 1.0, 0.5])
+    assert joint_factors(gates, [0.0] * 4) == [1.0] * 4
+
+
+def test_what_reaches_a_modality_beside_one_that_memorises_hardly_counts():
+    share = torch.tensor([1.0, 0.5, 0.0])
+    assert withheld(share, [1.0, 1.0]).tolist() == [0.0, 0.5, 1.0]
+    assert withheld(share, [1.0, 0.5]).tolist() == [0.5, 0.75, 1.0]
+    assert withheld(share, [0.0, 1.0]).tolist() == [1.0, 1.0, 1.0]

@@ -11,27 +11,28 @@ from inforeg_lightning.methods.auto_balance import AutoBalance
 class AutoBalanceCallback(MethodCallback):
     r"""Give back to each encoder what the joint loss withholds; hold back what memorises.
 
-    The gradient that the encoder of modality m gets is
+    With :math:`L` the joint loss and :math:`L_m` the cross-entropy of the unimodal logits of
+    modality m, what is minimised is
 
-    .. math:: (1 - \max_{m'} g_{m'} + g_m) \, \nabla L_\text{CE} + g_m (1 - s_m) \, \nabla L_m
+    .. math:: L + \sum_m g_m \, (1 - s_m \min_{k} f_k) \, L_m, \qquad f_m = 1 - \max_{k} g_k + g_m,
 
-    with :math:`L_m` the cross-entropy of the unimodal logits, **the head constant in it**: the head
-    learns from the joint loss alone, by its whole gradient. With :math:`p_i` and :math:`p^m_i` the
-    probabilities of sample i by the fused and by the unimodal logits,
+    and the encoder of m gets :math:`f_m` times the gradient of :math:`L`; the head gets all of it.
+    With :math:`p_i` and :math:`p^m_i` the probabilities of sample i by the fused and by the
+    unimodal logits, and C classes,
 
     .. math:: s_m = \min\Bigl(1, \frac{\sum_i \lVert p_i - y_i \rVert}
                                      {\sum_i \lVert p^m_i - y_i \rVert}\Bigr), \qquad
-        g_m = \operatorname{clip}\Bigl(\frac{\text{low}^m_{t-k} - \text{low}^m_t}
-                                            {\text{train}^m_{t-k} - \text{train}^m_t}, 0, 1\Bigr).
+        g_m = \operatorname{clip}\Bigl(\frac{\log C - L_m^\text{val}}
+                                            {\log C - L_m^\text{train}}, 0, 1\Bigr).
 
     The *signal share* :math:`s_m` is what part of the learning signal that the modality would get
-    alone reaches it jointly, taken anew in every batch. The *gate* :math:`g_m` is what part of the
-    modality's recent progress in training, by its mean unimodal loss since the validation before,
-    validation has shared over the last :math:`k = 5` validations, by the lowest unimodal loss so
-    far: about 1 for what generalises, 0 for what is memorised. What is above the loss of a guess,
-    :math:`\log C`, counts as that. The gate is taken anew after each validation, and is 1 before
-    the second one; where training made no progress it is 1 with a new low, else 0. Shares and gates
-    are constants to the gradient.
+    alone reaches it jointly, taken anew in every batch. The *gate* :math:`g_m` is what part of what
+    the modality knows of the training samples it knows of others: by how much its last validation
+    loss is below that of a guess, over by how much its mean training loss since the validation
+    before is. It is about 1 for what generalises, 0 for what is memorised; 1 before the first
+    validation; where nothing of the training samples is known, 1 if something of others is, else 0.
+    What a memorising modality answers counts as not learnt, hence the lowest :math:`f_k` beside the
+    share. Shares and gates are constants to the gradient.
 
     Nothing is to be tuned. No extra pass through the encoders: all goes back in the same backward
     pass. Validation is needed, after each epoch or several times in one. This method is this
@@ -55,12 +56,12 @@ class AutoBalanceCallback(MethodCallback):
         history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
             by modality ``trace`` (of the gradients with these terms), ``change``, ``in_window``,
             ``score`` (mean log-probability of the true class by the unimodal logits), ``share``
-            (mean :math:`s_m`), ``weight`` (mean :math:`g_m (1 - s_m)`, as it was applied) and
-            ``factor`` (mean of that of the joint loss's gradient). Logged under
-            ``auto_balance/<quantity>/<modality>``.
+            (mean :math:`s_m`), ``weight`` (mean of that of :math:`L_m`, as it was applied) and
+            ``factor`` (mean :math:`f_m`). Logged under ``auto_balance/<quantity>/<modality>``.
 
     Raises:
-        ValueError: There is no validation or no ``head``, the target is not of classes, or as for
+        ValueError: There is no validation or no ``head``, the target is not of classes, the model
+            has unimodal losses of its own, or as for
             :class:`~inforeg_lightning.InfoRegCallback`.
     """
 

@@ -5,10 +5,11 @@ Imports torch only. One file per method; what is not named here is private.
 
 from inforeg_lightning.core.agm import agm_coefficients, agm_ratios, shapley_outputs
 from inforeg_lightning.core.auto_balance import (
+    generalisation,
     joint_factors,
     residual_norms,
-    shared_progress,
     signal_share,
+    withheld,
 )
 from inforeg_lightning.core.dgl import disentangled_logits
 from inforeg_lightning.core.fisher import mean_square, relative_change, squared_norm
@@ -75,6 +76,7 @@ __all__ = [
     "feature_agreement",
     "gain_growth",
     "gaps",
+    "generalisation",
     "gradient_noise",
     "joint_factors",
     "keep_one",
@@ -104,8 +106,8 @@ __all__ = [
     "return_strength",
     "return_to",
     "shapley_outputs",
-    "shared_progress",
     "signal_share",
     "squared_norm",
     "strength",
+    "withheld",
 ]

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MEMORY = 5
-"""Over how many validations progress is compared: with 2, a plateau is taken for the end."""
-
 
 def residual_norms(logits: Tensor, target: Tensor) -> Tensor:
     """The learning signal of each sample, ``‖softmax(logits) − y‖``.
@@ -46,49 +43,62 @@ def signal_share(fused: Tensor, unimodal: Tensor) -> Tensor:
     return torch.where(unimodal > 0, fused / unimodal, 1.0).clamp(0, 1)
 
 
-def shared_progress(
-    train: Sequence[float],
-    lowest: Sequence[float],
-    chance: float = math.inf,
-    memory: int = MEMORY,
-) -> float:
-    """What part of its recent progress in training a modality has made in validation too.
+def generalisation(training: float, validation: float, chance: float) -> float:
+    """What part of what a modality knows of the training samples it knows of others too.
+
+    What it knows is by how much its unimodal loss is below that of a guess.
 
     Args:
-        train: Its unimodal loss in training, one mean between each two validations.
-        lowest: The lowest unimodal loss of all validations up to each of these, oldest first.
-        chance: The loss of a guess. What is above it counts as it: to learn to say nothing is
-            progress that everything makes, noise too.
-        memory: Over how many validations.
+        training: Its mean unimodal loss in training, in nats.
+        validation: Its mean unimodal loss in validation, in nats.
+        chance: The loss of a guess, the logarithm of the number of classes.
 
     Returns:
-        ``(lowest_{t−k} − lowest_t) / (train_{t−k} − train_t)`` from 0 to 1, with k the memory, or
-        as many as there are: 0 where the last k validations had no new low. 1 before the second
-        validation, the first to tell. Where training made no progress: 1 with a new low, else 0.
-        NaN if a loss is not known.
+        ``(chance − validation) / (chance − training)``, from 0 to 1. Where it knows nothing of the
+        training samples: 1 if it knows something of others, else 0. NaN if a loss is not known.
     """
-    if len(lowest) < 2:
-        return 1.0
-    first = max(len(lowest) - 1 - memory, 0)
-    losses = (train[first], train[-1], lowest[first], lowest[-1])
-    if not all(map(math.isfinite, losses)):
+    if not (math.isfinite(training) and math.isfinite(validation)):
         return math.nan
-    trained, training, validated, validating = (min(loss, chance) for loss in losses)
-    learnt, generalised = trained - training, validated - validating
-    if learnt <= 0:
-        return float(generalised > 0)
-    return min(max(generalised / learnt, 0.0), 1.0)
+    knows, holds = chance - training, chance - validation
+    if knows <= 0:
+        return float(holds > 0)
+    return min(max(holds / knows, 0.0), 1.0)
 
 
-def joint_factors(gates: Sequence[float]) -> list[float]:
+def joint_factors(gates: Sequence[float], known: Sequence[float]) -> list[float]:
     """What part of the joint loss's gradient each encoder gets.
 
     Args:
-        gates: What part of its progress each modality shares with validation, from 0 to 1; NaN if
-            it is not known.
+        gates: What part of its knowledge holds, per modality, by :func:`generalisation`; NaN if it
+            is not known.
+        known: How much each modality knows of the training samples, in nats: the loss of a guess
+            less its own.
 
     Returns:
-        1 less than what a modality's gate lacks of the highest; 1 where it is not known.
+        1 less what a modality's gate lacks of the highest, in the measure in which it knows as much
+        as any: one that knows nothing alone, not even of the training samples, has memorised
+        nothing, and may speak together with another. 1 where it is not known.
     """
-    highest = max((gate for gate in gates if not math.isnan(gate)), default=0.0)
-    return [1.0 if math.isnan(gate) else 1.0 + gate - highest for gate in gates]
+    told = [index for index, gate in enumerate(gates) if not math.isnan(gate)]
+    highest = max((gates[index] for index in told), default=0.0)
+    most = max((known[index] for index in told), default=0.0)
+    factors = [1.0] * len(gates)
+    if most > 0:
+        for index in told:
+            factors[index] -= (highest - gates[index]) * max(known[index], 0.0) / most
+    return factors
+
+
+def withheld(share: Tensor, factors: Sequence[float]) -> Tensor:
+    """What part of the signal that a modality would get alone joint training withholds from it.
+
+    Args:
+        share: From :func:`signal_share`, any shape.
+        factors: From :func:`joint_factors`, one per modality. What reaches a modality beside one
+            that memorises counts by the lowest of them only: it will be gone when that one has
+            memorised the samples, with nothing learnt of others.
+
+    Returns:
+        ``1 − share · min(factors)``, from 0 to 1.
+    """
+    return 1 - share * min(factors)

@@ -92,6 +92,11 @@ class AVMNISTRecipe(Rendering):
         speakers = [name for split in (self.train, self.val, self.test) for name in split.speakers]
         return set(product(speakers, range(10), range(self.recordings)))
 
+    @property
+    def halves(self) -> list[str]:
+        """The halves of MNIST that are used."""
+        return sorted({split.half for split in (self.train, self.val, self.test)})
+
 
 class Source(NamedTuple):
     """Where one sample comes from.
@@ -178,7 +183,7 @@ def generate(recipe: AVMNISTRecipe, data_seed: int, root: Path) -> Arrays:
         FileNotFoundError: Images or recordings that the recipe asks for are not there.
         ValueError: They are damaged, or there are too few.
     """
-    mnist = {half: read_mnist(root, half) for half in _FILES}
+    mnist = {half: read_mnist(root, half) for half in recipe.halves}
     planned = plan(recipe, data_seed, {half: labels for half, (_, labels) in mnist.items()})
     needed = {(s.speaker, s.label, s.recording) for split in SPLITS for s in planned[split]}
     waves = {
@@ -200,13 +205,18 @@ def generate(recipe: AVMNISTRecipe, data_seed: int, root: Path) -> Arrays:
     return make_arrays(recipe, data_seed, splits, SAMPLE_RATE, highest_hz=3800.0)
 
 
-def check_layout(root: Path, needed: Iterable[Recording]) -> None:
+def check_layout(root: Path, needed: Iterable[Recording], halves: Iterable[str] = _FILES) -> None:
     """Make sure that the files of MNIST and the recordings are there.
+
+    Args:
+        root: Folder of the images and recordings.
+        needed: The recordings.
+        halves: The halves of MNIST.
 
     Raises:
         FileNotFoundError: They are not; the message shows the layout.
     """
-    for half in _FILES:
+    for half in halves:
         for kind in ("images-idx3", "labels-idx1"):
             _idx_path(root, f"{_FILES[half]}-{kind}-ubyte")
     find_recordings(root, needed)
@@ -328,7 +338,7 @@ class AVMNISTDataModule(CachedDataModule):
         """
         if self.download or self.path.exists():
             return
-        check_layout(self.root, self.recipe.needed())
+        check_layout(self.root, self.recipe.needed(), self.recipe.halves)
 
     def generate(self) -> Arrays:
         """Make the arrays; see ``generate``."""

@@ -2,31 +2,32 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from inforeg_lightning.core._autograd import attach_loss, redirect
 from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
 from inforeg_lightning.core.auto_balance import (
-    MEMORY,
+    generalisation,
     joint_factors,
     residual_norms,
-    shared_progress,
     signal_share,
+    withheld,
 )
 from inforeg_lightning.engine.book.state import Lifetime, moved
 from inforeg_lightning.engine.book.tracker import Done, Step
+from inforeg_lightning.engine.checks import check_head_unsharded
 from inforeg_lightning.engine.context import Context, Forward, HeadInputs
 from inforeg_lightning.engine.method import Method, WindowArgument
-from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.samples import (
     among_samples,
     as_samples,
     count_samples,
     mean_cross_entropy,
 )
+from inforeg_lightning.methods._unimodal_losses import check_none_included
 
 
 class AutoBalance(Method):
@@ -39,7 +40,7 @@ class AutoBalance(Method):
         window: When it acts.
 
     Raises:
-        ValueError: The window is none.
+        ValueError: The window is none, or the model's own loss has unimodal losses.
     """
 
     name = "auto_balance"
@@ -48,10 +49,10 @@ class AutoBalance(Method):
     replaces_features = True
     needs_validation = True
 
-    losses: list[list[list[float]]]
-    """Of the last validations, oldest first: per modality the training loss since the one before,
-    NaN without a sample, and the lowest loss of all validations so far."""
-    chance: float | None
+    losses: list[list[float]]
+    """Per modality its loss in training between the last two validations, and its loss in the last
+    one, NaN without a sample; empty before the first validation."""
+    _chance: float
     """The loss of a guess, once the number of classes is known."""
     _train: Tensor | None
     """Per modality the sum of the training losses since the last validation, and their number."""
@@ -65,7 +66,7 @@ class AutoBalance(Method):
     def __init__(self, window: WindowArgument = "always") -> None:
         super().__init__(window)
         self.add_state("losses", list, Lifetime.FIT, saved="always")
-        self.add_state("chance", None, Lifetime.FIT, saved="always")
+        self.add_state("_chance", float, Lifetime.FIT, saved="always")
         self.add_state("_train", None, Lifetime.FIT, saved="always")
         self.add_state("_counted", bool, Lifetime.STEP)
         self.add_state("_applied", list, Lifetime.STEP)
@@ -79,16 +80,26 @@ class AutoBalance(Method):
 
     @property
     def gates(self) -> list[float]:
-        """Per modality what part of its progress generalises, from 0 to 1; NaN if not known."""
+        """Per modality what part of what it knows holds, from 0 to 1; NaN if not known."""
         if not self.losses:
             return [1.0] * len(self.context.modalities)
-        chance = math.inf if self.chance is None else self.chance
-        train, lowest = (zip(*(row[kind] for row in self.losses), strict=True) for kind in (0, 1))
-        return [shared_progress(t, v, chance) for t, v in zip(train, lowest, strict=True)]
+        return [generalisation(t, v, self._chance) for t, v in zip(*self.losses, strict=True)]
+
+    @property
+    def factors(self) -> list[float]:
+        """Per modality what part of the joint loss's gradient it gets, from 0 to 1."""
+        known = [self._chance - loss for loss in self.losses[0]] if self.losses else []
+        return joint_factors(self.gates, known or [0.0] * len(self.context.modalities))
+
+    def check(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Refuse a model that says that its own loss has unimodal losses."""
+        check_none_included(model, "AutoBalance")
 
     def attach(self, context: Context) -> None:
-        """Go on from the losses of a checkpoint."""
+        """Check the head, and go on from the losses of a checkpoint."""
         super().attach(context)
+        if context.head is not None:
+            check_head_unsharded(context.head, context.head_path, context.name)
         self._train = moved(self._train, context.device)
 
     def features(self, inputs: HeadInputs) -> Mapping[str, Sequence[Tensor]] | None:
@@ -106,17 +117,15 @@ class AutoBalance(Method):
         """Add the unimodal losses to the loss, with weights still to be filled in."""
         if not any(self.context.in_window.values()):
             return forward.output
-        call = _cut_off(forward.call)
-        unimodal = call.unimodal()
+        unimodal = forward.call.unimodal()
         signals = self._signals_of(forward, unimodal)
         self._signals = signals.flatten()
         self._weights = torch.zeros_like(signals[0])
         output = forward.output
         for index, modality in enumerate(self.context.modalities):
             if modality in unimodal and self.context.in_window[modality]:
-                term = self._term(forward, call, modality, unimodal[modality])
-                if term is not None:
-                    output = attach_loss(output, term, self._weights[index])
+                loss = _loss(forward, modality, unimodal[modality])
+                output = attach_loss(output, loss, self._weights[index])
         return output
 
     def before_backward(self, target: Tensor | None, finite: Tensor) -> None:
@@ -140,9 +149,9 @@ class AutoBalance(Method):
         ]
         # Filled one by one, not copied from a list: that would make the host wait for the device.
         gates = torch.stack([torch.full_like(share[0], gate) for gate in gated])
-        given = torch.where(acts, gates * (1 - share), 0.0)
+        given = torch.where(acts, gates * withheld(share, self.factors), 0.0)
         if weights is not None:
-            weights.copy_(given)
+            weights.copy_(given * self.context.scales.loss)
         self._applied.append(torch.stack([share, torch.where(has, given, torch.nan)]))
 
     def edit(self, step: Step) -> Done:
@@ -175,11 +184,7 @@ class AutoBalance(Method):
         sums, counts = self._train.tolist()
         self._train = None
         train = [s / n if n else math.nan for s, n in zip(sums, counts, strict=True)]
-        unknown = [math.inf] * len(train)
-        before = self.losses[-1][1] if self.losses else unknown
-        val = [-scores.get(m, -math.inf) for m in self.context.modalities]
-        lowest = [min(pair) for pair in zip(before, val, strict=True)]
-        self.losses = [*self.losses[-MEMORY:], [train, lowest]]
+        self.losses = [train, [-scores.get(m, math.nan) for m in self.context.modalities]]
         for modality in self.context.modalities:
             if modality not in scores:
                 self.context.tracker.warn_once(
@@ -201,7 +206,7 @@ class AutoBalance(Method):
     def _factors(self) -> dict[str, float]:
         """Modality -> what part of the joint loss's gradient it gets."""
         inside = self.context.in_window
-        factors = zip(self.context.modalities, joint_factors(self.gates), strict=True)
+        factors = zip(self.context.modalities, self.factors, strict=True)
         return {m: factor if inside[m] else 1.0 for m, factor in factors}
 
     def _signals_of(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> Tensor:
@@ -234,66 +239,17 @@ class AutoBalance(Method):
         present = forward.present.get(modality)
         if present is not None:
             counted = counted & among_samples(present, len(counted), modality)
-        self.chance = math.log(rows.shape[1])
+        self._chance = math.log(rows.shape[1])
         target = target.long() if target.dim() == 1 else target
         return residual_norms(at_least_float32(rows), target), counted
 
-    def _term(
-        self, forward: Forward, call: HeadCall, modality: str, logits: Tensor
-    ) -> Tensor | None:
-        """What has the gradient of a unimodal loss for the features, and none for the head.
 
-        Args:
-            forward: The head's call.
-            call: The same, its inputs cut off from the encoders.
-            modality: Whose loss it is.
-            logits: Its unimodal logits, of ``call``.
-
-        Returns:
-            Shape ``()``; ``None`` if the features have no graph.
-        """
-        inputs = [x for x in call.leaves if isinstance(x, Tensor) and x.requires_grad]
-        if not inputs or not logits.requires_grad:
-            return None
-        target, ignored, present = forward.target, forward.ignore_index, forward.present
-        loss = mean_cross_entropy(
-            modality, logits, target, ignored, present.get(modality), reduction="sum"
-        )
-        # A mean over all samples, as the joint loss is: one of those that lack it has no signal.
-        loss = loss / count_samples(target, logits, ignored).clamp(min=1)
-        # Filled, not copied: a copy would make the host wait for the device.
-        scale = self.context.scales.loss
-        seed = scale if isinstance(scale, Tensor) else torch.full_like(loss, scale)
-        found = iter(
-            torch.autograd.grad(
-                loss, inputs, seed.to(loss.dtype), retain_graph=True, allow_unused=True
-            )
-        )
-        gradients = [
-            _or_zeros(next(found), x) if isinstance(x, Tensor) and x.requires_grad else x
-            for x in call.leaves
-        ]
-        by_part = replace(call, leaves=gradients).features()[modality]
-        parts = forward.call.features()[modality]
-        products = [
-            (at_least_float32(g) * at_least_float32(z)).sum()
-            for g, z in zip(by_part, parts, strict=True)
-            if z.requires_grad
-        ]
-        return torch.stack(products).sum() if products else None
-
-
-def _cut_off(call: HeadCall) -> HeadCall:
-    """The call with inputs that are leaves of a graph of their own."""
-    leaves = [
-        x.detach().requires_grad_() if isinstance(x, Tensor) and x.requires_grad else x
-        for x in call.leaves
-    ]
-    return replace(call, leaves=leaves)
-
-
-def _or_zeros(gradient: Tensor | None, of: Tensor) -> Tensor:
-    return torch.zeros_like(of) if gradient is None else gradient
+def _loss(forward: Forward, modality: str, logits: Tensor) -> Tensor:
+    """The unimodal loss, a mean over all samples as the joint loss is: 0 where it is missing."""
+    target, ignored = forward.target, forward.ignore_index
+    present = forward.present.get(modality)
+    total = mean_cross_entropy(modality, logits, target, ignored, present, reduction="sum")
+    return total / count_samples(target, logits, ignored).clamp(min=1)
 
 
 def _held_back(part: Tensor, factor: float) -> Tensor:

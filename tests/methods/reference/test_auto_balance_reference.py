@@ -14,7 +14,7 @@ from helpers.regulated import fit
 from inforeg_lightning import AutoBalanceCallback
 
 EPOCHS = 9
-MEMORY = 5
+CHANCE = math.log(CLASSES)
 
 
 class Validated(Late):
@@ -54,19 +54,18 @@ def blocks_of(module, features):
 
 
 def unimodal(module, features):
-    """The unimodal logits with the head's weights constant, written out for both kinds of head."""
+    """The unimodal logits, written out for both kinds of head."""
     every = torch.cat([*features.values()], 1)
     logits = {}
     for name, start, stop in blocks_of(module, features):
         if isinstance(module.head, nn.Linear):
-            weight = module.head.weight.detach()[:, start:stop]
-            logits[name] = features[name] @ weight.T + module.head.bias.detach() / len(features)
+            weight = module.head.weight[:, start:stop]
+            logits[name] = features[name] @ weight.T + module.head.bias / len(features)
             continue
         mask = torch.zeros_like(every)
         mask[:, start:stop] = 1
         first, tanh, _, last = module.head  # what differs in training is the identity here
-        hidden = tanh(F.linear(mask * every, first.weight.detach(), first.bias.detach()))
-        logits[name] = F.linear(hidden, last.weight.detach(), last.bias.detach())
+        logits[name] = last(tanh(first(mask * every)))
     return logits
 
 
@@ -78,23 +77,31 @@ def signal(logits, label):
 
 
 def gate_of(train, val):
-    if len(val) < 2:
+    """The part of what is known of the training samples that is known of others."""
+    if not val:
         return 1.0
-    k = min(MEMORY, len(val) - 1)
-    t, v = ([min(x, math.log(CLASSES)) for x in losses] for losses in (train, val))
-    learnt, generalised = t[-1 - k] - t[-1], min(v[:-k]) - min(v)
-    if learnt <= 0:
-        return 1.0 if generalised > 0 else 0.0
-    return max(0.0, min(1.0, generalised / learnt))
+    if train[-1] >= CHANCE:
+        return 1.0 if val[-1] < CHANCE else 0.0
+    return max(0.0, min(1.0, (CHANCE - val[-1]) / (CHANCE - train[-1])))
+
+
+def factor_of(name, gate, train):
+    """The part of the joint loss's gradient that is left to an encoder."""
+    if not train[name]:
+        return 1.0
+    known = {of: max(CHANCE - losses[-1], 0.0) for of, losses in train.items()}
+    return 1.0 - (max(gate.values()) - gate[name]) * known[name] / max(known.values())
 
 
 def auto_balance_loop(module, window=lambda epoch, name: True):
     """Weights by epoch, gates by epoch and shares by epoch."""
+    head = [*module.head.parameters()]
     optimizer = module.configure_optimizers()
     train, val = ({name: [] for name in module.names} for _ in range(2))
     weights, gates, shares = [], [], []
     for epoch in range(EPOCHS):
         gate = {name: gate_of(train[name], val[name]) for name in module.names}
+        factor = {name: factor_of(name, gate, train) for name in module.names}
         share = {name: [] for name in module.names}
         losses = {name: [] for name in module.names}
         module.train()
@@ -102,22 +109,23 @@ def auto_balance_loop(module, window=lambda epoch, name: True):
             features, label = module.features(batch), batch["label"]
             fused = module.head(torch.cat([*features.values()], 1))
             joint, alone = F.cross_entropy(fused, label), unimodal(module, features)
-            given = {}
+            added = dict.fromkeys(module.parameters(), 0.0)
             for name, logits in alone.items():
                 own = F.cross_entropy(logits, label)
                 losses[name].append(own.item())
                 share[name].append(min(1.0, signal(fused, label) / signal(logits, label)))
                 if window(epoch, name):
-                    parameters = [*getattr(module, f"{name}_encoder").parameters()]
-                    u = torch.autograd.grad(own, parameters, retain_graph=True)
-                    j = torch.autograd.grad(joint, parameters, retain_graph=True)
-                    lacks = max(gate.values()) - gate[name]
-                    weight = gate[name] * (1 - share[name][-1])
-                    for p, of_own, of_joint in zip(parameters, u, j, strict=True):
-                        given[p] = weight * of_own - lacks * of_joint
+                    encoder = [*getattr(module, f"{name}_encoder").parameters()]
+                    of_own = torch.autograd.grad(own, [*encoder, *head], retain_graph=True)
+                    of_joint = torch.autograd.grad(joint, encoder, retain_graph=True)
+                    weight = gate[name] * (1 - share[name][-1] * min(factor.values()))
+                    for parameter, gradient in zip([*encoder, *head], of_own, strict=True):
+                        added[parameter] = added[parameter] + weight * gradient
+                    for parameter, gradient in zip(encoder, of_joint, strict=True):
+                        added[parameter] = added[parameter] - (1 - factor[name]) * gradient
             optimizer.zero_grad()
             joint.backward()
-            for parameter, gradient in given.items():
+            for parameter, gradient in added.items():
                 parameter.grad += gradient
             optimizer.step()
         module.eval()
