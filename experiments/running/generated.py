@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from running.claims.tables import claims_table, readme_table, rows_tables, star_table
+from running import study_table
+from running.claims.tables import claims_table, rows_tables, star_table
 from running.comparison_table import comparison_table
 from running.price_table import price_table
-from running.study_table import heads_table, probes_table, regulation_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,13 +48,15 @@ _COMPARISON = f"{_RESULTS}/av_digits_methods.json"
 _STUDY = f"{_RESULTS}/av_digits_study.json"
 
 PARTS = (
-    Part("README.md", "measured", _CLAIMS, readme_table),
+    Part("README.md", "measured", _STUDY, study_table.readme_table),
     Part("docs/evidence.md", "claims", _CLAIMS, claims_table),
     Part("docs/evidence.md", "rows", _CLAIMS, rows_tables, (_COMPARISON,)),
     Part("docs/evidence.md", "star", _CLAIMS, star_table),
-    Part("docs/evidence.md", "heads", _STUDY, heads_table),
-    Part("docs/evidence.md", "probes", _STUDY, probes_table),
-    Part("docs/evidence.md", "when", f"{_RESULTS}/av_digits_paper.json", regulation_table),
+    Part("docs/evidence.md", "heads", _STUDY, study_table.heads_table),
+    Part("docs/evidence.md", "probes", _STUDY, study_table.probes_table),
+    Part(
+        "docs/evidence.md", "when", f"{_RESULTS}/av_digits_paper.json", study_table.regulation_table
+    ),
     Part(
         "docs/methods.md",
         "comparison",

@@ -26,6 +26,17 @@ def heads_table(kept: Mapping[str, Any]) -> str:
     return _table("method", _methods(kept, "av_digits"), _TITLES, columns)
 
 
+def readme_table(kept: Mapping[str, Any]) -> str:
+    """What README shows of the same study: fused accuracy and the image's probe, by difference."""
+    rows = []
+    for name, method in _methods(kept, "av_digits").items():
+        cells = (method["last"][quantity] for quantity in ("accuracy", "probe_image"))
+        rows.append([_TITLES[name], *(text for cell in cells for text in _apart(cell))])
+    seeds = len(_methods(kept, "av_digits")["none"]["seeds"])
+    head = [f"test accuracy in %, last epoch, {seeds} seeds", "fused", "difference to joint"]
+    return "\n".join(table([*head, "image probe", "difference to joint"], rows))
+
+
 def probes_table(kept: Mapping[str, Any]) -> str:
     """Linear probes of both encoders, of the same study."""
     columns = {"audio, probe": "probe_audio", "image, probe": "probe_image"}
@@ -60,6 +71,13 @@ def _table(
 
 
 def _cell(content: Mapping[str, Any]) -> str:
-    value = plus_minus(Interval.from_dict(content), signed=False)
+    value, difference = _apart(content)
+    return f"{value} ({difference})" if difference else value
+
+
+def _apart(content: Mapping[str, Any]) -> tuple[str, str]:
+    """A value, and its difference to joint training (empty for joint training itself)."""
     difference = content["difference"]
-    return f"{value} ({plus_minus(Interval.from_dict(difference))})" if difference else value
+    return plus_minus(Interval.from_dict(content), signed=False), (
+        plus_minus(Interval.from_dict(difference)) if difference else ""
+    )

@@ -1,4 +1,4 @@
-"""The demo: joint training, three remedies and each modality alone, as the README shows them."""
+"""The demo: joint training, three remedies and each modality alone, what `make demo` shows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ def plan(methods: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
 
 
 STUDY = Study(
-    "the README's table: joint training, InfoReg and two remedies, each modality alone",
+    "joint training, InfoReg and two remedies beside each modality alone, in minutes",
     methods=("none", "inforeg", "unimodal_losses", "auto_balance"),
     plan=plan,
 )
