@@ -8,14 +8,17 @@ LOWEST_BIN := $(LOWEST)/bin/python
 TESTS := -m pytest -n 2 --dist loadgroup -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint bench attacks clean
+.PHONY: help demo evidence test test-lowest lint bench attacks clean
 
 help: ## show this
 	@echo "make TARGET [PYTHON=$(PYTHON)] [ARGS=...]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.with-experiments ## joint training beside InfoReg: under 5 minutes on 2 cores, then a page
+demo: $(VENV)/.with-experiments ## joint training beside three remedies: under 5 minutes on 2 cores, then a page
 	$(BIN) experiments/study.py demo $(ARGS)
+
+evidence: $(VENV)/.with-experiments ## the paper's claims over ten seeds: hours on 2 cores, resumable
+	$(BIN) experiments/study.py claims $(ARGS)
 
 test: $(VENV)/.with-dev ## all tests but the slow ones
 	$(BIN) $(TESTS) $(ARGS)

@@ -2,7 +2,7 @@
 
 Examples, from the repository's root::
 
-    python experiments/study.py demo                      # AV-Digits: the README's table
+    python experiments/study.py demo                      # AV-Digits: what `make demo` shows
     python experiments/study.py table4 experiment=cremad data.store=STORE
     python experiments/study.py beta experiment=cremad trainer.devices=4 trainer.strategy=ddp
     python experiments/study.py comparison --methods none ogm agm --seeds 0 1 2

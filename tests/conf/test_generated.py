@@ -43,6 +43,16 @@ def test_the_program_writes_what_is_stale_and_nothing_else(monkeypatch, tmp_path
     assert (tmp_path / "page.md").read_text() == PAGE.replace("old", "x is 1")
 
 
+def test_a_part_may_be_made_of_several_files(monkeypatch, tmp_path):
+    for name, x in (("one.json", 1), ("other.json", 2)):
+        (tmp_path / name).write_text(f'{{"x": {x}}}')
+    monkeypatch.setattr(generated, "ROOT", tmp_path)
+    made = generated.Part(
+        "p.md", "t", "one.json", lambda a, b: f"{a['x']}{b['x']}", ("other.json",)
+    )
+    assert made.text() == "12"
+
+
 def test_the_program_takes_runs_or_documents(monkeypatch, capsys):
     import report
 

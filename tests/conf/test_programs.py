@@ -139,12 +139,11 @@ def test_a_configuration_that_cannot_run_is_one_sentence(start, tmp_path):
     assert "Traceback" not in process.stderr
 
 
-def test_demo_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
+def test_a_study_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
     runs, _ = sweep
-    arguments = (*QUICK, "--methods", "none", "inforeg", "--seeds", "0", "--workers", "2")
-    process = start("study.py", "demo", *arguments, cwd=tmp_path)
+    process = start("study.py", "table2", *QUICK, "--seeds", "0", "--workers", "2", cwd=tmp_path)
     assert "[2/2]" in process.stdout
-    assert (tmp_path / "runs" / "studies" / "synthetic" / "demo" / "report.html").exists()
+    assert (tmp_path / "runs" / "studies" / "synthetic" / "table2" / "report.html").exists()
     for file in (tmp_path / "runs" / "synthetic").rglob("result.json"):
         ours = json.loads(file.read_text())
         theirs = json.loads((runs / file.relative_to(tmp_path / "runs/synthetic")).read_text())

@@ -16,6 +16,7 @@ STUDIES = [
     "baselines",
     "beta",
     "calibration",
+    "claims",
     "comparison",
     "demo",
     "missing",
@@ -159,7 +160,7 @@ def test_the_studies_are_the_files():
         ("cremad", "K", 7),
         ("kinetics_sounds", "table2", 2),
         ("av_digits", "table4", 4),
-        ("av_digits", "demo", 3),
+        ("av_digits", "demo", 6),
         ("av_digits", "calibration", 3),
         ("av_digits", "auto_balance", 4),
     ],
@@ -222,10 +223,10 @@ def test_a_failed_run_is_named_and_the_others_are_reported(start, tmp_path):
     folder.mkdir(parents=True)
     (folder / "seed=0").write_text("a file where the run folder should go")
     arguments = (*QUICK, "--methods", "none", "--seeds", "0", "1", "--workers", "1")
-    process = start("study.py", "demo", *arguments, cwd=tmp_path, status=1)
+    process = start("study.py", "table2", *arguments, cwd=tmp_path, status=1)
     assert "failed: runs/synthetic/none/trainer.max_epochs=1/seed=0" in process.stdout
     assert "cannot be made a folder (File exists)" in process.stdout
-    assert (report_of(tmp_path, "demo") / "report.html").exists()
+    assert (report_of(tmp_path, "table2") / "report.html").exists()
 
 
 def test_a_run_on_two_processes_is_trained_and_told_of(start, tmp_path):
