@@ -1,12 +1,13 @@
 """The remedies of the map, each by the library's own code, in a loop of a few lines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from inforeg_lightning import Regulator
 from inforeg_lightning.engine.method import Method
@@ -76,12 +77,19 @@ class Trained:
         return float((self.log_probabilities.argmax(dim=1) == label).float().mean())
 
 
+def sgd(parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+    """The optimizer of all worlds."""
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=1e-4)
+
+
 def train(
     world: World,
     data: Mapping[str, Batch],
     seed: int,
     method: Method | None = None,
     kept: str | None = None,
+    make_optimizer: Callable[[Iterable[nn.Parameter], float], Optimizer] = sgd,
+    batch_size: int = BATCH,
 ) -> Trained:
     """Train the network of a world once.
 
@@ -91,10 +99,12 @@ def train(
         seed: Of initial weights and order of batches, which all methods share.
         method: What balances; ``None`` for none.
         kept: A modality that is trained alone.
+        make_optimizer: From parameters and the world's learning rate to the optimizer.
+        batch_size: Samples per step.
     """
     torch.manual_seed(seed)
     network = Network(world)
-    optimizer = torch.optim.SGD(network.parameters(), lr=world.lr, momentum=0.9, weight_decay=1e-4)
+    optimizer = make_optimizer(network.parameters(), world.lr)
     order = torch.Generator().manual_seed(seed)
     regulator = None
     if method is not None:
@@ -103,7 +113,7 @@ def train(
     for epoch in range(world.epochs):
         if regulator is not None:
             regulator.begin_epoch(epoch)
-        for rows in torch.randperm(len(data["train"]["label"]), generator=order).split(BATCH):
+        for rows in torch.randperm(len(data["train"]["label"]), generator=order).split(batch_size):
             batch = {name: x[rows] for name, x in data["train"].items()}
             with regulator.batch(batch["label"]) if regulator else nullcontext():
                 loss = F.cross_entropy(network(batch, kept), batch["label"])
