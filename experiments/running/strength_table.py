@@ -28,4 +28,5 @@ def strength_table(content: Mapping[str, Any]) -> str:
 def _row(name: str, of: Mapping[str, Any]) -> str:
     gains = (f"{of[key]:+.1f}".replace("-", "−") for key in ("mean gain", "lowest gain"))
     regrets = (f"{of[key]:.1f}" for key in ("mean regret", "worst regret"))
-    return f"| {' | '.join([name, *gains, *regrets, f'{of["holds"]} of {of["of"]}'])} |"
+    cells = [name, *gains, *regrets, f"{of['holds']} of {of['of']}"]
+    return f"| {' | '.join(cells)} |"

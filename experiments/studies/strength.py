@@ -37,8 +37,9 @@ def carry_out(arguments: Any) -> int:
     except (OSError, ValueError) as error:
         print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
         return 1
-    for content in complete(content, arguments.workers or 1, few):
-        place.write_text(as_text(content), encoding="utf-8")
+    for found in complete(content, arguments.workers or 1, few):
+        place.write_text(as_text(found), encoding="utf-8")
+        content = found
     print(strength_table(content))
     return 0
 
