@@ -7,13 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from running.map.cells import SEEDS, Cell, all_cells
+from inforeg_lightning.diagnosis import Diagnosis
+from running.map.cells import SEEDS, all_cells
 from running.map.judging import judge
 from running.map.measuring import ELSEWHERE, ROWS, measure_cell, measure_elsewhere
-from running.map.placing import by_diagnosis
+from running.map.placing import DIAGNOSIS, MONITOR, by_diagnosis
 from running.map.remedies import REMEDIES
 
-_TRUTH = Path(__file__).resolve().parents[2] / "results" / "truth.json"
+FIRST = 3
+"""So many seeds of all cells come first."""
+_RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 class MapError(ValueError):
@@ -52,17 +55,21 @@ def carry_on(
     if unknown := [row for row in rows if row not in ROWS]:
         raise MapError(f"--methods: there is no row {unknown[0]!r}; there are: {', '.join(ROWS)}")
     content["seeds"] = [*(known or seeds or SEEDS)]
-    work = _missing(content, _few(overrides), rows)
-    if work:
-        pool = Parallel(n_jobs=workers, return_as="generator")
-        found = pool(delayed(call)() for _, _, call in work)
-        for (part, name, _), of in zip(work, tqdm(found, total=len(work)), strict=True):
-            content.setdefault(part, {})[name] = of
-            place.write_text(as_text(content), encoding="utf-8")
-    evidence = json.loads(_TRUTH.read_text(encoding="utf-8"))
+    few = _few(overrides)
+    _forget(content, rows)
+    # All cells with a few seeds first: an early end leaves a whole map.
+    for upto in sorted({min(FIRST, len(content["seeds"])), len(content["seeds"])}):
+        if work := _missing(content, content["seeds"][:upto], few):
+            pool = Parallel(n_jobs=workers, return_as="generator")
+            found = pool(delayed(call)() for _, _, call in work)
+            for (part, name, _), of in zip(work, tqdm(found, total=len(work)), strict=True):
+                content.setdefault(part, {})[name] = of
+                place.write_text(as_text(content), encoding="utf-8")
+    evidence = json.loads((_RESULTS / "truth.json").read_text(encoding="utf-8"))
     for name, of in content.get("elsewhere", {}).items():
         chance = evidence["answers"][name]["measured"]["chance"][0]
         of["diagnosis"] = by_diagnosis(evidence["evidence"][name], chance)
+    content["cases"] = _cases()
     content["judged"] = judge(content)
     place.write_text(as_text(content), encoding="utf-8")
     print(described(content["judged"]))
@@ -107,29 +114,39 @@ def as_text(content: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def _missing(content: Mapping[str, Any], few: int | None, anew: Sequence[str]) -> list[Any]:
-    """Part, name and call of everything that is to be measured."""
-    seeds, work = content["seeds"], []
-    cells: Sequence[Cell] = all_cells()[:few]
-    for cell in cells:
-        known = _without(content.get("cells", {}).get(cell.name, {}), anew)
-        if not _is_whole(known, ("diagnosis", "monitor")):
+def _cases() -> dict[str, Any]:
+    """The positions of the diagnoses that documents show: of data that are no world of ours."""
+    cases = json.loads((_RESULTS / "worked_cases.json").read_text(encoding="utf-8"))
+    found = {}
+    for name in ("AV-Digits",):
+        case = Diagnosis.from_dict(cases[name])
+        chance = case.value("accuracy", "largest class")
+        assert chance is not None
+        found[name] = by_diagnosis(case.evidence, chance.value)
+    return found
+
+
+def _missing(content: Mapping[str, Any], seeds: Sequence[int], few: int | None) -> list[Any]:
+    """Part, name and call of everything that is to be measured for these seeds."""
+    work = []
+    for cell in all_cells()[:few]:
+        known = content.get("cells", {}).get(cell.name, {})
+        parts = [known.get("accuracy", {}), known.get(DIAGNOSIS, {}), known.get(MONITOR, {})]
+        whole = all(len(parts[0].get(row, ())) >= len(seeds) for row in ROWS)
+        if not whole or any(len(x) < len(seeds) for of in parts for x in of.values()):
             work.append(("cells", cell.name, partial(measure_cell, cell, seeds, known)))
     for name in ELSEWHERE if few is None else ():
-        known = _without(content.get("elsewhere", {}).get(name, {}), anew)
-        if not _is_whole(known):
+        known = content.get("elsewhere", {}).get(name, {})
+        if not all(row in known.get("accuracy", {}) for row in ROWS):
             work.append(("elsewhere", name, partial(measure_elsewhere, name, known)))
     return work
 
 
-def _is_whole(known: Mapping[str, Any], needs: Sequence[str] = ()) -> bool:
-    return all(row in known.get("accuracy", {}) for row in ROWS) and all(n in known for n in needs)
-
-
-def _without(known: Mapping[str, Any], rows: Sequence[str]) -> dict[str, Any]:
-    """What is known but for rows that are trained anew."""
-    kept = {row: x for row, x in known.get("accuracy", {}).items() if row not in rows}
-    return {**known, "accuracy": kept} if known else {}
+def _forget(content: Mapping[str, Any], rows: Sequence[str]) -> None:
+    """Rows that are trained anew."""
+    for part in ("cells", "elsewhere"):
+        for of in content.get(part, {}).values():
+            of["accuracy"] = {row: x for row, x in of["accuracy"].items() if row not in rows}
 
 
 def _few(overrides: Sequence[str]) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from inforeg_lightning.report import mean_interval
-from running.map.placing import COORDINATES, DIAGNOSIS, place
+from running.map.placing import COORDINATES, DIAGNOSIS, NEAREST, place
 from running.map.remedies import JOINT, REMEDIES
 
 HARM = -0.3
@@ -26,22 +26,33 @@ def gains(accuracy: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
 
 
 def with_gains(cells: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The cells with the mean gain of each remedy."""
+    """The cells with the mean gain of each remedy, and their mean positions."""
     return {
         name: {
-            **of,
-            "gains": {r: round(float(np.mean(x)), 3) for r, x in gains(of["accuracy"]).items()},
+            **{kind: _means(of[kind]) for kind in COORDINATES if kind in of},
+            "gains": _means(gains(of["accuracy"])),
         }
+        for name, of in cells.items()
+    }
+
+
+def common(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells with the seeds that all of them have: a map may be under way."""
+    fewest = min((len(of["accuracy"][JOINT]) for of in cells.values()), default=0)
+    return {
+        name: {p: {k: x[:fewest] for k, x in of[p].items()} for p in of}
         for name, of in cells.items()
     }
 
 
 def judge(content: Mapping[str, Any]) -> dict[str, Any]:
     """The decisions of the protocol, from the numbers of all cells."""
-    cells = with_gains(content["cells"])
-    by_seed = {name: gains(of["accuracy"]) for name, of in cells.items()}
+    whole = common(content["cells"])
+    cells = with_gains(whole)
+    by_seed = {name: gains(of["accuracy"]) for name, of in whole.items()}
     table = np.array([of["diagnosis"]["left on the table"] for of in cells.values()])
-    found: dict[str, Any] = {"remedies": {}}
+    seeds = len(next(iter(whole.values()))["accuracy"][JOINT])
+    found: dict[str, Any] = {"cells": len(cells), "seeds": seeds, "remedies": {}}
     for remedy in REMEDIES:
         differences = [by_seed[name][remedy] for name in cells]
         means = np.array([cells[name]["gains"][remedy] for name in cells])
@@ -56,18 +67,29 @@ def judge(content: Mapping[str, Any]) -> dict[str, Any]:
             "worst cell": worst,
             "interval there": _interval(by_seed[worst][remedy]),
             "best": round(float(means.max()), 2),
-            "correlation with the table": round(float(stats.spearmanr(means, table)[0]), 3),
+            "correlation with the table": _correlation(means, table),
         }
-    found["left out"] = {kind: _left_out(cells, kind) for kind in COORDINATES}
+    # Of fewer there are no others to predict them from.
+    kinds = COORDINATES if len(cells) > NEAREST else ()
+    found["left out"] = {kind: _left_out(cells, kind) for kind in kinds}
     if "elsewhere" in content:
-        found["elsewhere"] = _elsewhere(cells, with_gains(content["elsewhere"]))
+        worlds = with_gains(
+            {n: {"accuracy": of["accuracy"]} for n, of in content["elsewhere"].items()}
+        )
+        for name, of in worlds.items():
+            of[DIAGNOSIS] = content["elsewhere"][name][DIAGNOSIS]
+        found["elsewhere"] = _elsewhere(cells, worlds)
     return found
 
 
 def verdicts(cells: Mapping[str, Any], remedy: str) -> dict[str, str]:
     """Cell -> ``"gains"``, ``"harms"`` or ``"undecided"``, corrected over the cells."""
-    differences = [gains(of["accuracy"])[remedy] for of in cells.values()]
+    differences = [gains(of["accuracy"])[remedy] for of in common(cells).values()]
     return dict(zip(cells, _verdicts(differences), strict=True))
+
+
+def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {name: round(float(np.mean(x)), 5) for name, x in values.items()}
 
 
 def _verdicts(differences: Sequence[Sequence[float]]) -> list[str]:
@@ -86,6 +108,13 @@ def _p(differences: Sequence[float]) -> float:
     if len(differences) < 2 or np.ptp(differences) == 0:  # no spread, of which the test would warn
         return 1.0
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _correlation(one: Any, other: Any) -> float:
+    """Spearman's; none where there is no order."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return round(float(stats.spearmanr(one, other)[0]), 3)
 
 
 def _interval(values: Sequence[float]) -> list[float]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 
 from inforeg_lightning.diagnosis.measures import measure
@@ -12,7 +11,7 @@ from inforeg_lightning.diagnosis.report import plain_evidence
 from inforeg_lightning.diagnosis.suspicions import seen_of
 from inforeg_lightning.methods import Monitor
 from running.map.cells import TEST, Cell
-from running.map.placing import by_diagnosis, by_monitor
+from running.map.placing import DIAGNOSIS, MONITOR, by_diagnosis, by_monitor
 from running.map.remedies import ENSEMBLE, JOINT, REMEDIES, Trained, train
 from running.truth.networks import runs_of
 from running.truth.worlds import Batch, World, all_worlds
@@ -41,29 +40,24 @@ def measure_cell(cell: Cell, seeds: Sequence[int], known: Mapping[str, Any]) -> 
     Args:
         cell: The cell.
         seeds: Of prototypes, samples, weights and order.
-        known: What has been measured before; rows that it holds are not trained again.
+        known: What has been measured before, of the first of these seeds.
 
     Returns:
-        ``"accuracy"``: row -> per seed; ``"diagnosis"`` and ``"monitor"``: its positions, means
-        over the seeds.
+        ``"accuracy"``: row -> per seed; ``"diagnosis"`` and ``"monitor"``: coordinate -> per seed.
     """
     torch.set_num_threads(1)
-    accuracy = dict(known.get("accuracy", {}))
-    found = {name: known[name] for name in ("diagnosis", "monitor") if name in known}
-    missing = [row for row in ROWS if row not in accuracy]
-    histories: list[list[dict[str, Any]]] = []
-    for seed in seeds if missing else ():
+    found = {part: {**known.get(part, {})} for part in ("accuracy", DIAGNOSIS, MONITOR)}
+    for index, seed in enumerate(seeds):
         world = cell.world(seed)
+        missing = [row for row in ROWS if len(found["accuracy"].get(row, ())) <= index]
         for row, trained, value in train_rows(world, world.draw(0), seed, missing):
-            accuracy.setdefault(row, []).append(value)
-            if row == JOINT:
-                histories.append(trained.history)
-    if histories:
-        seen = [{m: asdict(seen_of(h, m)) for m in ("a", "b")} for h in histories]
-        found["monitor"] = _mean([by_monitor(of) for of in seen])
-    if "diagnosis" not in found:
-        found["diagnosis"] = _mean([_diagnosed(cell.world(seed)) for seed in seeds])
-    return {"accuracy": {row: accuracy[row] for row in ROWS}, **found}
+            _append(found["accuracy"], {row: value})
+            if row == JOINT and len(found[MONITOR].get("margin", ())) <= index:
+                seen = {m: asdict(seen_of(trained.history, m)) for m in world.sources}
+                _append(found[MONITOR], by_monitor(seen))
+        if len(found[DIAGNOSIS].get("best", ())) <= index:
+            _append(found[DIAGNOSIS], _diagnosed(world))
+    return {**found, "accuracy": {row: found["accuracy"][row] for row in ROWS}}
 
 
 def measure_elsewhere(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,11 +71,11 @@ def measure_elsewhere(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     world = next(world for world in all_worlds() if world.name == name)
     data = world.draw(0, TEST)
     data["validation"] = {m: x[: world.held_out] for m, x in data["validation"].items()}
-    accuracy = dict(known.get("accuracy", {}))
+    accuracy = {**known.get("accuracy", {})}
     missing = [row for row in ROWS if row not in accuracy]
     for seed in ELSEWHERE_SEEDS if missing else ():
         for row, _, value in train_rows(world, data, seed, missing):
-            accuracy.setdefault(row, []).append(value)
+            _append(accuracy, {row: value})
     return {"accuracy": {row: accuracy[row] for row in ROWS}}
 
 
@@ -98,7 +92,7 @@ def train_rows(
             remedy = REMEDIES.get(row)
             method = Monitor() if remedy is None or remedy.make is None else remedy.make()
             trained = train(world, data, seed, method)
-        yield row, trained, round(trained.accuracy(label), 5)
+        yield row, trained, trained.accuracy(label)
 
 
 def _diagnosed(world: World) -> dict[str, float]:
@@ -106,5 +100,6 @@ def _diagnosed(world: World) -> dict[str, float]:
     return by_diagnosis(plain_evidence(found.evidence), found.chance)
 
 
-def _mean(positions: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: round(float(np.mean([p[name] for p in positions])), 5) for name in positions[0]}
+def _append(to: dict[str, list[float]], values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        to[name] = [*to.get(name, ()), round(value, 5)]
