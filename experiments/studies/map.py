@@ -10,7 +10,9 @@ from typing import Any
 
 from running.study import Study
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "map.json"
+_ROOT = Path(__file__).resolve().parents[2]
+RESULTS = _ROOT / "experiments" / "results" / "map.json"
+PICTURE = _ROOT / "docs" / "assets" / "map.png"
 
 
 def carry_out(arguments: Any) -> int:
@@ -30,6 +32,7 @@ def carry_out(arguments: Any) -> int:
             arguments.methods or (),
             arguments.workers or 1,
             arguments.overrides,
+            PICTURE if arguments.out is None else None,
         )
     except MapError as error:
         print(error, file=sys.stderr)

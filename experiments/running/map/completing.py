@@ -29,6 +29,7 @@ def carry_on(
     rows: Sequence[str],
     workers: int,
     overrides: Sequence[str] = (),
+    picture: Path | None = None,
 ) -> int:
     """Measure what the file lacks, and write it after each cell.
 
@@ -38,6 +39,7 @@ def carry_on(
         rows: That are trained anew.
         workers: Cells side by side.
         overrides: ``cells=N``: the first N cells only, and no other worlds, to see that it runs.
+        picture: Where it goes once all cells are there; by default beside the file.
 
     Returns:
         The program's exit status.
@@ -73,6 +75,10 @@ def carry_on(
     content["judged"] = judge(content)
     place.write_text(as_text(content), encoding="utf-8")
     print(described(content["judged"]))
+    if content["judged"]["cells"] == len(all_cells()):
+        from running.map.figure import write  # it takes matplotlib with it
+
+        write(content, picture or place.with_suffix(".png"))
     return 0
 
 

@@ -1,6 +1,7 @@
 """The generated part of ``docs/map.md``."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from running.map.judging import with_gains
@@ -12,6 +13,8 @@ _HEAD = (
     *("remedy", "mean", "gains", "harms", "below −0.3", "best", "worst, 95 %"),
     "with what is left on the table",
 )
+FOLLOWS = 0.7
+"""Correlation from which on gains follow what is left on the table."""
 
 
 def map_tables(content: Mapping[str, Any]) -> str:
@@ -52,6 +55,7 @@ def map_tables(content: Mapping[str, Any]) -> str:
         if "on the map" in found:
             near = worlds - found["off the map"]
             lines.append(_worth(f"{near} of them, not off it", "diagnosis", found["on the map"]))
+    lines += ["", "The decisions of the protocol, by its numbers:", "", *_decisions(judged)]
     for name, position in content.get("cases", {}).items():
         said = sentence(place(position, with_gains(content["cells"])))
         lines += ["", f"{name}, by its diagnosis: {said[0].lower()}{said[1:]}"]
@@ -68,6 +72,39 @@ def _remedy(name: str, of: Mapping[str, Any]) -> str:
             f"{of['correlation with the table']:.2f}".replace("-", "−"),
         )
     )
+
+
+def _decisions(judged: Mapping[str, Any]) -> list[str]:
+    """Each question with its answer, as a line that begins with its number."""
+    remedies = judged["remedies"]
+    follow = [r for r, of in remedies.items() if of["correlation with the table"] >= FOLLOWS]
+    harmless = [r for r, of in remedies.items() if of["below the bound"] == 0]
+    lines = [
+        f"- 1. Gains follow what is left on the table (correlation of {FOLLOWS} or more): "
+        f"{len(follow)} of {len(remedies)}; not {_named(r for r in remedies if r not in follow)}.",
+        f"- 2. Does no harm (no cell below −0.3): {_named(harmless)}.",
+    ]
+    for number, kind, of in _predictions(judged):
+        error, plain, regret = of["error"], of["error of one answer"], of["regret"][0]
+        halved = "at most half" if error <= plain / 2 else "more than half"
+        small = "at most" if regret <= 1 else "more than"
+        lines.append(
+            f"- {number}. The position predicts, {kind}: error {error:.2f} against {plain:.2f}, "
+            f"{halved}; median regret {regret:.2f}, {small} 1."
+        )
+    return lines
+
+
+def _predictions(judged: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Number of the decision, of what, and what the predictions were worth."""
+    for kind, of in judged["left out"].items():
+        yield 3, f"by {kind}", of
+    if "elsewhere" in judged:
+        yield 4, "elsewhere", judged["elsewhere"]["all"]
+
+
+def _named(remedies: Iterable[str]) -> str:
+    return ", ".join(REMEDIES[name].title for name in remedies) or "none"
 
 
 def _worst(name: str, of: Mapping[str, Any]) -> str:
@@ -92,10 +129,12 @@ def _line(cells: Any) -> str:
 
 def _wrapped(lines: list[str]) -> list[str]:
     """Lines of text that fit; those of tables stay whole."""
-    import textwrap
-
     return [
         part
         for line in lines
-        for part in ([line] if line.startswith("|") or not line else textwrap.wrap(line, 150))
+        for part in ([line] if line.startswith("|") or not line else _text(line))
     ]
+
+
+def _text(line: str) -> list[str]:
+    return textwrap.wrap(line, 150, subsequent_indent="  " if line.startswith("- ") else "")

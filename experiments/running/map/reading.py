@@ -57,7 +57,10 @@ def sentence(placed: Placed) -> str:
     harmed = [(name, gain) for name, gain in placed.gains.items() if gain <= -1]
     said = f"On the map of small worlds (docs/map.md) it lies nearest to: {cells}."
     if placed.is_off:
-        said += " It is farther from them than their neighbours are from each other: read no more."
+        said += (
+            " It lies outside the map, farther from its nearest cell than 19 of 20 cells from "
+            "theirs, so that little follows."
+        )
     best = _listed(helped) or "nothing by a point; leave it as it is"
     said += f" What helped there, in points over joint training: {best}."
     return said + (f" What did harm there: {_listed(harmed)}." if harmed else "")
