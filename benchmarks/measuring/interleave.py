@@ -77,6 +77,7 @@ class Interleave(L.Callback):
         arms: Name -> callback, or ``None`` for training without one.
         after_round: A whole step of something else, made and timed at the end of a round.
         every: In every how many rounds.
+        clock: What times a step; one that waits for a GPU there.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class Interleave(L.Callback):
         arms: Mapping[str, L.Callback | None],
         after_round: tuple[str, Callable[[L.Trainer, Any, Any], None]] | None = None,
         every: int = 1,
+        clock: Callable[[], "Clock"] | None = None,
     ) -> None:
         self.arms = dict(arms)
         self.after_round, self.every = after_round, every
         self.steps: list[Step] = []
-        self._step, self._hook = Clock(), Clock()
+        make_clock = clock or Clock
+        self._step, self._hook = make_clock(), make_clock()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Of every arm."""
@@ -167,10 +170,16 @@ class Interleave(L.Callback):
             step.hooks_cpu += cpu
 
 
-def fit(module: Joint, batch: Mapping[str, Tensor], steps: int, callback: L.Callback) -> None:
+def fit(
+    module: Joint,
+    batch: Mapping[str, Tensor],
+    steps: int,
+    callback: L.Callback,
+    accelerator: str = "cpu",
+) -> None:
     """Train on one batch over and over, in an ordinary Trainer that writes nothing."""
     trainer = L.Trainer(
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=1,
         max_epochs=1,
         logger=False,

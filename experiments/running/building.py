@@ -98,6 +98,17 @@ def share_batch(data: L.LightningDataModule, trainer: L.Trainer) -> None:
     data.batch_size //= processes
 
 
+def beside_others() -> bool:
+    """Whether a launcher trains the runs of a sweep side by side.
+
+    Two of them may be the same run, of which one waits for the other then: joint training has no
+    β, and is there once for all values.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    return not str(HydraConfig.get().launcher.get("_target_")).endswith(".BasicLauncher")
+
+
 def _check_lengths(trainer: L.Trainer) -> None:
     """Refuse a training without a validated epoch, or without one of the three splits."""
     remedy = "it trains, chooses the best epoch on validation, and tests"

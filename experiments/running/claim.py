@@ -106,13 +106,16 @@ class Claim:
 
 
 @contextmanager
-def claimed(folder: Path, run: Mapping[str, Any], rerun: bool) -> Iterator[Claim]:
+def claimed(
+    folder: Path, run: Mapping[str, Any], rerun: bool, waits: bool = False
+) -> Iterator[Claim]:
     """Have a folder to oneself, emptied of an older run's files unless that run is this one.
 
     Args:
         folder: The run folder; made if missing. Files that are not a run's own are left alone.
         run: ``identity`` of the run.
         rerun: Replace a finished run, whatever its configuration.
+        waits: Wait for another process that trains in it, instead of refusing.
 
     Raises:
         RecipeError: The folder holds a finished run of another configuration, another process
@@ -126,7 +129,7 @@ def claimed(folder: Path, run: Mapping[str, Any], rerun: bool) -> Iterator[Claim
         f"{folder}: another process trains this run; wait for its end, or give runs=FOLDER to "
         "train elsewhere"
     )
-    with locked(_lock_of(folder), refused):
+    with locked(_lock_of(folder), refused, -1 if waits else _PATIENCE):
         _make(folder)
         # Whoever had the lock before may have finished it.
         there = None if rerun else finished(folder, run)
@@ -141,17 +144,18 @@ def claimed(folder: Path, run: Mapping[str, Any], rerun: bool) -> Iterator[Claim
 
 
 @contextmanager
-def locked(file: Path, refused: str) -> Iterator[None]:
+def locked(file: Path, refused: str, patience: float = _PATIENCE) -> Iterator[None]:
     """Hold a lock that ends with this process, however it ends.
 
     Args:
         file: The lock's file, which stays; its folder is made if missing.
         refused: What the error says when another process holds it.
+        patience: Seconds to wait for it; negative for as long as it takes.
     """
     _make(file.parent)
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=_PATIENCE, poll_interval=0.05)
+        lock.acquire(timeout=patience, poll_interval=0.05)
     except Timeout:
         raise RecipeError(refused) from None
     except OSError as error:

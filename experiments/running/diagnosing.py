@@ -16,6 +16,7 @@ from inforeg_lightning.report import write_report
 from running.building import build_data, build_model
 from running.checks import switch
 from running.errors import RecipeError
+from running.map.reading import of_diagnosis
 from running.secrets import public_overrides
 
 FOLDER = "diagnosis"
@@ -56,6 +57,7 @@ def run(cfg: DictConfig, command: Sequence[str]) -> Diagnosis:
     except DiagnosisError as error:
         raise RecipeError(str(error)) from error
     print(diagnosis)
+    print(of_diagnosis(diagnosis))
     shown = shlex.join([*command[:2], *public_overrides(command[2:])])
     page = write_report([], [], out / "report", shown, diagnoses={cfg.name: diagnosis})
     print(f"Page: {page.resolve()}")

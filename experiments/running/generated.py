@@ -13,7 +13,9 @@ from pathlib import Path
 from running import study_table
 from running.claims.tables import claims_table, rows_tables, star_table
 from running.comparison_table import comparison_table
+from running.map.page import map_tables
 from running.price_table import price_table
+from running.windows_table import windows_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +71,8 @@ PARTS = (
         "benchmarks/results/overhead_methods.json",
         price_table,
     ),
+    Part("docs/windows.md", "windows", "benchmarks/results/windows.json", windows_table),
+    Part("docs/map.md", "map", "experiments/results/map.json", map_tables),
 )
 
 

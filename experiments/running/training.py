@@ -24,7 +24,14 @@ from inforeg_lightning.report.folder import (
     write_predictions,
     write_result,
 )
-from running.building import build_data, build_methods, build_model, build_trainer, share_batch
+from running.building import (
+    beside_others,
+    build_data,
+    build_methods,
+    build_model,
+    build_trainer,
+    share_batch,
+)
 from running.checks import switch
 from running.claim import claimed, finished, identity
 from running.compose import Place
@@ -59,7 +66,7 @@ def run(
     rerun = switch("rerun", cfg.rerun)
     if rank_zero_only.rank > 0:
         return _follow(cfg, place, rerun)
-    with claimed(place.folder, identity(cfg), rerun) as claim:
+    with claimed(place.folder, identity(cfg), rerun, waits=beside_others()) as claim:
         if claim.there:
             what = "this run is there already, nothing to do"
             print(f"{place.folder}: {what} (rerun=true repeats it)")
