@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.diagnosed import ENCODERS, Batches, Tiny, call, loaders, split
+from helpers.trainers import quiet_trainer
+from inforeg_lightning.callbacks import UnimodalLossesCallback
 from inforeg_lightning.diagnosis import STATES, Diagnosis, conduct, diagnose
 
 
@@ -120,6 +122,29 @@ def test_unimodal_losses_train_an_encoder_that_the_head_ignores():
     joint, _, _, losses = moved
     assert losses > 100 * joint
     assert losses > 1e-2
+
+
+def test_unimodal_losses_are_those_of_the_callback_with_own_heads():
+    weights = []
+
+    class Linear(Tiny):
+        """Its head takes what the encoders return, as the callback needs it."""
+
+        def forward(self, batch):
+            z = [self.encoder_a(batch["a"]), self.encoder_b(batch["b"])]
+            return self.head(torch.cat(z, dim=1))
+
+        def on_train_end(self):
+            weights.append([p.detach().clone() for p in (*self.encoder_b.parameters(),)])
+
+    diagnose(Linear, *loaders(), **call(seeds=[3]))
+    torch.manual_seed(3)
+    callback = UnimodalLossesCallback(ENCODERS, "head", target="label", unimodal_heads="own")
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=2)
+    trainer.fit(Linear(), loaders()[0])
+    *_, ours, theirs = weights
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_plain_torch_module_with_a_loss_function():

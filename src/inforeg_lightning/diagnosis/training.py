@@ -28,7 +28,11 @@ from inforeg_lightning.diagnosis.modules import (
 )
 from inforeg_lightning.diagnosis.reading import Reader, check_separable, replaced
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, QUIET, Job, Run, Setup
+from inforeg_lightning.engine.own_heads import HiddenHeads, linear_heads
 from inforeg_lightning.engine.probe.target import find_target
+
+_HEADS = "_diagnosis_heads"
+"""Where the heads of unimodal losses stand in a module while it trains."""
 
 
 def carry_out(setup: Setup, job: Job) -> Run:
@@ -135,9 +139,16 @@ def _fit(
 def _unimodal_losses(
     setup: Setup, module: Any, modules: Modules, head: nn.Module
 ) -> Iterator[None]:
-    """Add to the module's loss one cross-entropy per modality, of a linear head of its own."""
-    heads = nn.ModuleList([nn.Linear(setup.widths[m], setup.classes) for m in modules])
-    module.add_module("_diagnosis_heads", heads)
+    """Add to the module's loss one cross-entropy per modality, of a linear head of its own.
+
+    The heads are those of ``UnimodalLossesCallback(unimodal_heads="own")``, in number and draw. But
+    their features are what the encoders return, as one vector per sample, and not what the joint
+    head takes: so they are measured for every fusion, also where features are mixed before a head.
+    """
+    heads = linear_heads(setup.widths, setup.classes, head)
+    hidden = HiddenHeads(heads)
+    hidden.place = _HEADS
+    module.add_module(_HEADS, hidden)
     own = module.training_step
 
     with recorded(modules, head) as (calls, outputs):
@@ -149,7 +160,7 @@ def _unimodal_losses(
             result = own(*args, **kwargs)
             target = find_target(kwargs["batch"] if "batch" in kwargs else args[0], setup.target)
             added = torch.zeros((), device=target.device)
-            for of, modality in zip(heads, modules, strict=True):
+            for modality, of in heads.items():
                 z = vectors(calls[modality], len(target))
                 if z is not None:
                     added = added + F.cross_entropy(of(z), target)
@@ -159,7 +170,7 @@ def _unimodal_losses(
 
         with replaced(module, training_step=training_step):
             yield
-    del module._diagnosis_heads
+    delattr(module, _HEADS)
 
 
 def _trainer(setup: Setup, module: Any, epochs: int, **more: Any) -> Any:
