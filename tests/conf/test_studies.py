@@ -19,6 +19,7 @@ STUDIES = [
     "comparison",
     "demo",
     "missing",
+    "real_worlds",
     "suspicions",
     "table2",
     "table3",
