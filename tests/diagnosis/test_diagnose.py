@@ -54,6 +54,42 @@ def test_it_prints_as_a_page_and_is_read_back_from_json(diagnosed):
     assert kept["verdict"] == found.verdict
 
 
+def test_it_says_since_when_by_traces_signal_share_and_agreement(diagnosed):
+    course = json.loads(diagnosed[0].to_json())["course"]
+    for quantity in ("trace", "share", "agreement"):
+        for modality in "ab":
+            assert len(course[quantity][modality]) == 2
+            assert all(value is not None for value in course[quantity][modality])
+    assert all(0 < share <= 1 for share in course["share"]["a"])
+
+
+def test_seven_modalities_are_diagnosed_with_sampled_shares():
+    names = tuple("abcdefg")
+
+    class Seven(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.encoders = nn.ModuleDict({m: nn.Linear(5, 2) for m in names})
+            self.head = nn.Linear(14, 3)
+
+        def training_step(self, batch, batch_idx):
+            z = [encoder(batch[m]) for m, encoder in self.encoders.items()]
+            return F.cross_entropy(self.head(torch.cat(z, dim=1)), batch["label"])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.3)
+
+    data = loaders()
+    for loader in data:
+        noise = torch.randn(7, len(loader.data["label"]), 5, generator=torch.Generator())
+        loader.data |= {m: 0.5 * x + loader.data["a"] for m, x in zip(names, noise, strict=True)}
+    encoders = {m: f"encoders.{m}" for m in names}
+    found = diagnose(Seven, *data, **call(encoders=encoders, max_epochs=1))
+    shares = [found.value("Shapley share", m) for m in names]
+    assert all(share.low < share.high for share in shares)
+    assert any("Shapley shares are sampled: 7 modalities" in note for note in found.notes)
+
+
 def test_its_picture_has_three_panels(diagnosed):
     found, _ = diagnosed
     titles = [panel.get_title() for panel in found.plot().axes]

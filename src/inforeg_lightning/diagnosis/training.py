@@ -26,6 +26,7 @@ from inforeg_lightning.diagnosis.modules import (
     framework_of,
     whole_paths,
 )
+from inforeg_lightning.diagnosis.monitor import ModalityMonitor
 from inforeg_lightning.diagnosis.reading import Reader, check_separable, replaced
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, QUIET, Job, Run, Setup
 from inforeg_lightning.engine.own_heads import HiddenHeads, linear_heads
@@ -33,6 +34,8 @@ from inforeg_lightning.engine.probe.target import find_target
 
 _HEADS = "_diagnosis_heads"
 """Where the heads of unimodal losses stand in a module while it trains."""
+_WATCHED = 4
+"""Batches at the end of each epoch of the joint run that its monitor looks at."""
 
 
 def carry_out(setup: Setup, job: Job) -> Run:
@@ -123,8 +126,10 @@ def _fit(
     paths, head_path = whole_paths(module, setup.encoders, setup.head)
     try:
         meter = InfoRegCallback(paths, head_path, target=setup.target, window="never")
-        _trainer(setup, module, epochs, callbacks=[meter]).fit(module, **arguments)
+        monitor = ModalityMonitor(paths, head_path, target=setup.target, every=1, batches=_WATCHED)
+        _trainer(setup, module, epochs, callbacks=[meter, monitor]).fit(module, **arguments)
         run.info["history"] = meter.history
+        run.info["monitor"] = [{q: e[q] for q in ("share", "agreement")} for e in monitor.history]
     except ValueError as error:  # a head that cannot be split still trains
         run.info["no traces"] = " ".join(str(error).split())
         with torch.random.fork_rng(devices=[]):
@@ -213,6 +218,7 @@ def _one_seed(seed: int, threads: int | None) -> Iterator[None]:
     with isolate_rng(), warnings.catch_warnings():
         # Of a loader or a step for validation that has no counterpart, which is meant so.
         warnings.filterwarnings("ignore", message=r"You (defined|passed in) a `val")
+        warnings.filterwarnings("ignore", message="ModalityMonitor: there is no")
         # Lightning 2.6.6 asks torch's pytree in a way that torch 2.14 deprecates.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
         random.seed(seed)
