@@ -5,7 +5,6 @@ each world is kept in ``experiments/results/suspicions.json``, so that rules can
 training. A file that is there is gone on with.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ def carry_out(arguments: Any) -> int:
     """
     from running.truth.judging import described
     from running.truth.monitoring import complete, read
+    from studies.truth import a_line_per_world
 
     place = arguments.out or RESULTS / "suspicions.json"
     try:
@@ -31,19 +31,10 @@ def carry_out(arguments: Any) -> int:
         print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
         return 1
     for found in complete(content, answers):
-        place.write_text(_lines(found), encoding="utf-8")
+        place.write_text(a_line_per_world(found), encoding="utf-8")
         content = found
     print(described(content))
     return 0
-
-
-def _lines(content: dict[str, Any]) -> str:
-    """JSON whose changes can be read: a line per world."""
-    parts = []
-    for name, of in content.items():
-        lines = [f"{json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in of.items()]
-        parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 STUDY = Study(

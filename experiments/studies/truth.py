@@ -38,13 +38,13 @@ def carry_out(arguments: Any) -> int:
         print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
         return 1
     for found in complete(content, arguments.workers or 1):
-        place.write_text(_a_line_per_world(found), encoding="utf-8")
+        place.write_text(a_line_per_world(found), encoding="utf-8")
         content = found
     print(described(content))
     return 0
 
 
-def _a_line_per_world(content: dict[str, Any]) -> str:
+def a_line_per_world(content: dict[str, Any]) -> str:
     """JSON whose changes can be read."""
     compact = partial(json.dumps, separators=(",", ":"))
     parts = []

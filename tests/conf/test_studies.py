@@ -21,6 +21,7 @@ STUDIES = [
     "demo",
     "map",
     "missing",
+    "real_worlds",
     "strength",
     "suspicions",
     "sweep",

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers.diagnosed import ENCODERS, Batches, Tiny, call, loaders, split
+from helpers.trainers import quiet_trainer
+from inforeg_lightning.callbacks import UnimodalLossesCallback
 from inforeg_lightning.diagnosis import STATES, Diagnosis, conduct, diagnose
 
 
@@ -50,6 +52,42 @@ def test_it_prints_as_a_page_and_is_read_back_from_json(diagnosed):
     assert str(Diagnosis.from_dict(json.loads(found.to_json()))) == page
     kept = json.loads((folder / "diagnosis.json").read_text())
     assert kept["verdict"] == found.verdict
+
+
+def test_it_says_since_when_by_traces_signal_share_and_agreement(diagnosed):
+    course = json.loads(diagnosed[0].to_json())["course"]
+    for quantity in ("trace", "share", "agreement"):
+        for modality in "ab":
+            assert len(course[quantity][modality]) == 2
+            assert all(value is not None for value in course[quantity][modality])
+    assert all(0 < share <= 1 for share in course["share"]["a"])
+
+
+def test_seven_modalities_are_diagnosed_with_sampled_shares():
+    names = tuple("abcdefg")
+
+    class Seven(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.encoders = nn.ModuleDict({m: nn.Linear(5, 2) for m in names})
+            self.head = nn.Linear(14, 3)
+
+        def training_step(self, batch, batch_idx):
+            z = [encoder(batch[m]) for m, encoder in self.encoders.items()]
+            return F.cross_entropy(self.head(torch.cat(z, dim=1)), batch["label"])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.3)
+
+    data = loaders()
+    for loader in data:
+        noise = torch.randn(7, len(loader.data["label"]), 5, generator=torch.Generator())
+        loader.data |= {m: 0.5 * x + loader.data["a"] for m, x in zip(names, noise, strict=True)}
+    encoders = {m: f"encoders.{m}" for m in names}
+    found = diagnose(Seven, *data, **call(encoders=encoders, max_epochs=1))
+    shares = [found.value("Shapley share", m) for m in names]
+    assert all(share.low < share.high for share in shares)
+    assert any("Shapley shares are sampled: 7 modalities" in note for note in found.notes)
 
 
 def test_its_picture_has_three_panels(diagnosed):
@@ -120,6 +158,29 @@ def test_unimodal_losses_train_an_encoder_that_the_head_ignores():
     joint, _, _, losses = moved
     assert losses > 100 * joint
     assert losses > 1e-2
+
+
+def test_unimodal_losses_are_those_of_the_callback_with_own_heads():
+    weights = []
+
+    class Linear(Tiny):
+        """Its head takes what the encoders return, as the callback needs it."""
+
+        def forward(self, batch):
+            z = [self.encoder_a(batch["a"]), self.encoder_b(batch["b"])]
+            return self.head(torch.cat(z, dim=1))
+
+        def on_train_end(self):
+            weights.append([p.detach().clone() for p in (*self.encoder_b.parameters(),)])
+
+    diagnose(Linear, *loaders(), **call(seeds=[3]))
+    torch.manual_seed(3)
+    callback = UnimodalLossesCallback(ENCODERS, "head", target="label", unimodal_heads="own")
+    trainer = quiet_trainer(callbacks=[callback], max_epochs=2)
+    trainer.fit(Linear(), loaders()[0])
+    *_, ours, theirs = weights
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_plain_torch_module_with_a_loss_function():

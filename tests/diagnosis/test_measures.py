@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from inforeg_lightning.diagnosis import measures
+from inforeg_lightning.diagnosis import course, measures, shapley
 from inforeg_lightning.diagnosis.intervals import estimate
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, Job, Run
 
@@ -20,7 +20,7 @@ def subsets(names):
 
 def test_shapley_shares_are_the_mean_over_orders():
     values = {s: RNG.normal(size=5) for s in subsets(NAMES)}
-    shares = measures.shapley(values, NAMES)
+    shares = shapley.shapley(values, NAMES)
     for name in NAMES:
         added = [
             values[frozenset(order[: order.index(name) + 1])]
@@ -33,7 +33,7 @@ def test_shapley_shares_are_the_mean_over_orders():
 
 def test_interactions_of_two_that_tell_something_only_together_and_of_copies():
     def of(value):
-        return measures.shapley_interactions({s: value(s) for s in subsets("ab")}, "ab")["a", "b"]
+        return shapley.shapley_interactions({s: value(s) for s in subsets("ab")}, "ab")["a", "b"]
 
     assert of(lambda s: float(len(s) == 2)) == 1.0
     assert of(lambda s: float(len(s) > 0)) == -1.0
@@ -47,7 +47,7 @@ def test_the_interaction_of_three_is_the_mean_over_orders_as_well():
     expected = 0.5 * (f["ab"] - f["a"] - f["b"] + f[""]) + 0.5 * (
         f["abc"] - f["ac"] - f["bc"] + f["c"]
     )
-    assert measures.shapley_interactions(values, NAMES)["a", "b"] == pytest.approx(expected)
+    assert shapley.shapley_interactions(values, NAMES)["a", "b"] == pytest.approx(expected)
 
 
 def test_an_interval_over_samples_is_that_of_a_mean():
@@ -186,11 +186,45 @@ def test_a_run_with_its_samples_in_another_order_is_left_out_and_noted():
     assert "unimodal losses" not in found.accuracy
 
 
-def test_more_modalities_than_can_be_computed_are_refused_in_a_sentence():
+def test_more_modalities_than_can_be_computed_have_sampled_shares_and_no_interactions():
     runs = runs_of(FIRST, {"a": FIRST, "b": LAST}, FIRST, TARGET)
-    found = measures.measure(runs, ["a", "b"], subsets_up_to=1)
-    assert found.shares == {}
-    assert "no Shapley shares: 2 modalities have 4 subsets" in found.notes[0]
+    found = measures.measure(runs, ["a", "b"], exact_up_to=1)
+    exact = measures.measure(runs, ["a", "b"])
+    for name in "ab":  # of two modalities, one order and its reverse are all orders
+        assert found.shares[name].value == pytest.approx(exact.shares[name].value)
+    assert found.interactions == {}
+    assert "Shapley shares are sampled: 2 modalities have 4 subsets" in found.notes[0]
+
+
+def test_sampled_shares_are_near_the_exact_ones_and_their_intervals_hold_them():
+    rng = np.random.default_rng(5)
+    names = tuple("abcdefgh")
+    alone = {name: rng.uniform(0.0, 0.2, size=(1, 50)) for name in names}
+
+    def value(kept):
+        """Accuracy that saturates, so that orders differ, and noise of the samples."""
+        return 1 - np.prod([1 - alone[m] for m in kept], axis=0) + np.zeros((1, 50))
+
+    exact = shapley.shapley({s: value(s) for s in subsets(names)}, names)
+    asked = [*map(frozenset, shapley.subsets_of(names, 6)), frozenset(names)]
+    assert len(asked) < 2**8 / 2
+    sampled = shapley.sampled_shapley({s: value(s) for s in asked}, names)
+    for name in names:
+        found, truth = sampled[name], exact[name].mean()
+        assert found.value == pytest.approx(truth, abs=0.01)
+        assert found.low <= truth <= found.high
+    assert sum(x.value for x in sampled.values()) == pytest.approx(
+        value(names).mean() - value(()).mean()
+    )
+
+
+def test_orders_that_differ_widen_the_interval_of_a_sampled_share():
+    names = tuple("abcdefgh")
+    asked = [*map(frozenset, shapley.subsets_of(names, 6)), frozenset(names)]
+    lucky = {s: np.full((2, 30), float({"a", "b", "c"} <= s)) for s in asked}
+    found = shapley.sampled_shapley(lucky, names)
+    assert found["a"].high > found["a"].value
+    assert found["d"].low == found["d"].high == 0.0
 
 
 def test_a_branch_that_is_too_sure_of_itself_is_badly_calibrated():
@@ -205,4 +239,30 @@ def test_the_epoch_by_which_a_trace_has_fallen_to_a_fifth_of_its_peak():
     runs = runs_of(FIRST, {"a": FIRST, "b": LAST}, FIRST, TARGET)
     traces = [(1.0, 1.0), (4.0, 1.0), (2.0, 1.0), (0.7, 1.0)]
     runs[0].info["history"] = [{"trace": {"a": a, "b": b}} for a, b in traces]
-    assert measures.measure(runs, ["a", "b"]).since == {"a": 4}
+    found = measures.measure(runs, ["a", "b"]).course
+    assert course.trace_fell(found, "a") == 4
+    assert course.trace_fell(found, "b") is None
+
+
+def test_since_when_a_signal_share_is_below_a_fifth_and_the_agreement_then():
+    runs = runs_of(FIRST, {"a": FIRST, "b": LAST}, FIRST, TARGET)
+    shares = [(0.9, 0.9), (0.1, 0.8), (0.3, 0.7), (0.2, 0.6), (None, 0.5), (0.1, 0.4)]
+    runs[0].info["monitor"] = [
+        {"share": {"a": a, "b": b}, "agreement": {"a": 0.1 * t, "b": None}}
+        for t, (a, b) in enumerate(shares)
+    ]
+    found = measures.measure(runs, ["a", "b"]).course
+    assert course.share_fell(found, "a") == 4  # it had recovered from its second epoch
+    assert course.share_fell(found, "b") is None
+    assert course.agreement_at(found, "a", 4) == pytest.approx(0.3)
+    assert course.agreement_at(found, "b", 4) is None
+    assert course.trace_fell(found, "a") is None
+
+
+def test_what_is_measured_since_when_is_the_mean_over_seeds():
+    runs = runs_of(FIRST, {"a": FIRST, "b": LAST}, FIRST, TARGET)
+    second = run(JOINT, "", FIRST, TARGET, seed=1, **runs[0].arrays)
+    for one, share in ((runs[0], 0.2), (second, 0.6)):
+        one.info["monitor"] = [{"share": {"a": share}, "agreement": {"a": share}}]
+    found = course.course_of([runs[0], second], ["a"])
+    assert found["share"]["a"] == [pytest.approx(0.4)]

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from helpers.modules import Late, assert_same_weights, encoder_paths, make_batches, snapshot
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.diagnosis import STATES, ModalityMonitor
-from inforeg_lightning.diagnosis.monitor import plan
+from inforeg_lightning.diagnosis.cadence import Cadence, Clock, plan
 
 
 class Watched(Late):
@@ -253,3 +253,72 @@ def test_a_plan_keeps_to_its_budget_and_ends_with_the_last_epoch(epochs, steps):
 def test_a_plan_without_a_known_end_measures_ever_more_rarely():
     assert plan(float("inf"), 100, 0.02) == (None, 2)
     assert plan(10, float("inf"), 0.02) == (frozenset({9}), 2)
+
+
+class Seconds:
+    """A clock that tests set."""
+
+    def __init__(self):
+        self.at = 0.0
+
+    def __call__(self):
+        return self.at
+
+
+def spend(seconds, clock, amount):
+    with clock, clock:  # nested blocks count once
+        seconds.at += amount
+
+
+def test_a_cadence_drops_what_the_budget_does_not_allow_and_keeps_the_last_in_mind():
+    seconds = Seconds()
+    clock = Clock(seconds)
+    cadence = Cadence(0.02, clock, epochs=10)
+    seconds.at += 10.0  # an epoch: the whole will take 100, so that 2 are allowed
+    assert cadence.affords(1)
+    cadence.begin()
+    spend(seconds, clock, 0.9)
+    cadence.end()
+    assert clock.spent == pytest.approx(0.9)
+    seconds.at += 9.1
+    # 0.9 are spent; this epoch and the last would take as much again each: 2.7 of 2.
+    assert not cadence.affords(2)
+    seconds.at += 100.0  # epochs have become slower
+    assert cadence.affords(3)
+
+
+def test_a_cadence_without_a_known_end_goes_by_what_there_was():
+    seconds = Seconds()
+    clock = Clock(seconds)
+    cadence = Cadence(0.02, clock, epochs=float("inf"))
+    seconds.at += 10.0
+    cadence.begin()
+    spend(seconds, clock, 0.3)
+    cadence.end()
+    assert not cadence.affords(1)
+    seconds.at += 30.0
+    assert cadence.affords(4)
+
+
+def test_a_monitor_that_takes_too_long_measures_the_last_epoch_only():
+    module, _ = fitted([], Plain(), max_epochs=4)
+    slow = ModalityMonitor(encoder_paths(), "head", target="label", batches=2)
+    slow._planned = slow.on_train_start
+
+    def all_due(trainer, pl_module):
+        slow._planned(trainer, pl_module)
+        slow._due = frozenset(range(4))
+        slow.clock.spent += 1e3
+
+    slow.on_train_start = all_due
+    other, _ = fitted([slow], Plain(), max_epochs=4)
+    assert_same_weights(snapshot(other), snapshot(module))
+    assert [entry["epoch"] for entry in slow.history] == [0, 3]
+
+
+def test_every_is_kept_whatever_it_takes():
+    callback = monitor(every=1)
+    callback.clock.spent = 1e6
+    fitted([callback], max_epochs=3)
+    assert [entry["epoch"] for entry in callback.history] == [0, 1, 2]
+    assert callback.clock.spent > 1e6

@@ -19,6 +19,7 @@ from inforeg_lightning.diagnosis.rules import Evidence, state_of, verdict_of
 from running.truth.networks import Network, runs_of
 from running.truth.oracle import answer as answer_of
 from running.truth.oracle import measure as measure_world
+from running.truth.real import RealWorld
 from running.truth.worlds import FRESH, Batch, World, all_worlds
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -29,7 +30,7 @@ _EVERY = 10
 class WorldModule(L.LightningModule):
     """The network of a world, trained as its user trains it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | RealWorld) -> None:
         super().__init__()
         self.network, self.lr = Network(world), world.lr
 
@@ -63,7 +64,7 @@ class Batches:
             yield {name: x[rows] for name, x in self.data.items()}
 
 
-def examine(world: World, seeds: Sequence[int] = SEEDS) -> Diagnosis:
+def examine(world: World | RealWorld, seeds: Sequence[int] = SEEDS) -> Diagnosis:
     """The diagnosis of a world, from as many samples as its user has."""
     data = world.draw(0)
     return diagnose(

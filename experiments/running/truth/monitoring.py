@@ -13,6 +13,7 @@ import torch
 from inforeg_lightning.diagnosis import ModalityMonitor, SuspicionThresholds
 from inforeg_lightning.diagnosis.suspicions import suspect
 from running.truth.judging import Batches, WorldModule, summary
+from running.truth.real import RealWorld
 from running.truth.worlds import FRESH, Batch, World, all_worlds
 
 BATCHES = 6
@@ -29,7 +30,7 @@ class Validated(WorldModule):
         self.network(batch)
 
 
-def watch(world: World) -> list[dict[str, Any]]:
+def watch(world: World | RealWorld) -> list[dict[str, Any]]:
     """The history of a monitor of one training, from as many samples as the world's user has."""
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from inforeg_lightning.diagnosis.reading import subset_name
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, Job, Run
 from inforeg_lightning.diagnosis.training import probe_classes
+from inforeg_lightning.models import ConvEncoder
+from running.truth.real import RealWorld
 from running.truth.worlds import Batch, World
 
 BATCH, HIDDEN, OUT = 64, 32, 16
 
 
-def runs_of(world: World, seeds: Sequence[int]) -> list[Run]:
+def runs_of(world: World | RealWorld, seeds: Sequence[int]) -> list[Run]:
     """Every run of a diagnosis, from as many samples as the world's user has."""
     data = world.draw(0)
     names = [*world.sources]
@@ -34,24 +36,33 @@ def runs_of(world: World, seeds: Sequence[int]) -> list[Run]:
     return networks.read(data)
 
 
+def encoder_of(shape: Sequence[int]) -> tuple[nn.Module, int]:
+    """An encoder for samples of a shape, and how many features it returns.
+
+    Two layers for a vector; for the pictures and the sound of AV-Digits those of its recipe, the
+    former half as wide.
+    """
+    if len(shape) == 1:
+        layers = nn.Linear(shape[0], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, OUT), nn.ReLU()
+        return nn.Sequential(*layers), OUT
+    if shape[-1] == 24:
+        return ConvEncoder(widths=(8, 16, 32), pool=True), 32
+    return ConvEncoder(widths=(16, 32, 64)), 64
+
+
 class Network(nn.Module):
-    """An encoder of two layers per modality, and a head over all of them.
+    """An encoder per modality, and a head over all of them.
 
     Args:
         world: Whose modalities and classes it has.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | RealWorld) -> None:
         super().__init__()
-        self.encoders = nn.ModuleDict(
-            {
-                name: nn.Sequential(
-                    nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, OUT), nn.ReLU()
-                )
-                for name, width in world.widths.items()
-            }
-        )
-        features = OUT * len(world.widths)
+        made = {name: encoder_of(shape) for name, shape in world.shapes.items()}
+        self.encoders = nn.ModuleDict({name: encoder for name, (encoder, _) in made.items()})
+        self.widths = {name: width for name, (_, width) in made.items()}
+        features = sum(self.widths.values())
         hidden = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU())
         self.head = (
             nn.Sequential(*hidden, nn.Linear(HIDDEN, world.classes))
@@ -59,15 +70,19 @@ class Network(nn.Module):
             else nn.Linear(features, world.classes)
         )
 
-    def features(self, batch: Batch) -> dict[str, Tensor]:
-        """Modality -> features ``(B, 16)``."""
-        return {name: encoder(batch[name]) for name, encoder in self.encoders.items()}
+    def features(self, batch: Batch, kept: str | None = None) -> dict[str, Tensor]:
+        """Modality -> features ``(B, D)``; zero for all modalities but one if ``kept`` names it."""
+        size = len(batch["label"])
+        return {
+            name: encoder(batch[name])
+            if kept in (None, name)
+            else torch.zeros(size, self.widths[name])
+            for name, encoder in self.encoders.items()
+        }
 
     def forward(self, batch: Batch, kept: str | None = None) -> Tensor:
-        """Logits; with the features of all modalities but one at zero if ``kept`` names it."""
-        z = self.features(batch)
-        parts = [x if kept in (None, name) else torch.zeros_like(x) for name, x in z.items()]
-        return self.head(torch.cat(parts, dim=1))
+        """Logits."""
+        return self.head(torch.cat([*self.features(batch, kept).values()], dim=1))
 
 
 class Networks(nn.Module):
@@ -78,7 +93,7 @@ class Networks(nn.Module):
         jobs: What each run trains.
     """
 
-    def __init__(self, world: World, jobs: Sequence[Job]) -> None:
+    def __init__(self, world: World | RealWorld, jobs: Sequence[Job]) -> None:
         super().__init__()
         self.world, self.jobs, self.names = world, jobs, [*world.sources]
         generator = torch.Generator().manual_seed(world.seed + 1_000_003 * jobs[0].seed)

@@ -28,7 +28,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, Job
-from running.truth.networks import Networks
+from running.truth.one_by_one import networks_of
+from running.truth.real import RealWorld
 from running.truth.worlds import World
 
 SAMPLES = 4000
@@ -56,7 +57,7 @@ class Truth:
     measured: Measured = field(default_factory=dict)
 
 
-def measure(world: World) -> dict[str, list[float]]:
+def measure(world: World | RealWorld) -> dict[str, list[float]]:
     """What the answer follows from: means over seeds, with their standard errors."""
     found: dict[str, list[float]] = {}
     for once in _measured_once(world):
@@ -98,13 +99,13 @@ def answer(measured: Measured, modalities: Sequence[str]) -> Truth:
     return Truth(verdict, states, dict(measured))
 
 
-def _measured_once(world: World) -> Iterator[dict[str, float]]:
+def _measured_once(world: World | RealWorld) -> Iterator[dict[str, float]]:
     """Accuracies of one seed after the other."""
     train, test = world.draw(0)["train"], world.draw(SEEDS[0], SAMPLES)["test"]
     names, label = [*world.sources], test["label"]
     chance = float(torch.bincount(label).max()) / len(label)
     jobs = [job for s in SEEDS for job in (Job(JOINT, s), *(Job(ALONE, s, name) for name in names))]
-    networks = Networks(world, jobs)
+    networks = networks_of(world, jobs)
     networks.fit(train, world.epochs, world.lr)
     order = torch.randperm(len(label), generator=torch.Generator().manual_seed(SEEDS[0]))
     with torch.no_grad():

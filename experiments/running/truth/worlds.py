@@ -88,6 +88,11 @@ class World:
             return {m: len(_PICTURES[s.picture]) for m, s in self.sources.items()}
         return {m: s.width for m, s in self.sources.items()}
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Modality -> shape of a sample."""
+        return {m: (width,) for m, width in self.widths.items()}
+
     def draw(self, seed: int, held_out: int | None = None) -> dict[str, Batch]:
         """Draw the samples that a seed stands for; worlds of one name share their prototypes.
 

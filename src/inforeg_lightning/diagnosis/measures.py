@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
-from math import factorial
-from typing import Any
 
 import numpy as np
 
+from inforeg_lightning.diagnosis.course import Course, course_of
 from inforeg_lightning.diagnosis.intervals import Array, Estimate, estimate
 from inforeg_lightning.diagnosis.reading import subset_name
 from inforeg_lightning.diagnosis.rules import Evidence
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, Run
+from inforeg_lightning.diagnosis.shapley import (
+    sampled_shapley,
+    shapley,
+    shapley_interactions,
+    subsets_of,
+)
 
 ENSEMBLE = "ensemble"
 _TEMPERATURES = np.geomspace(0.25, 8.0, 31)
@@ -31,7 +35,7 @@ class Measures:
         shares: Modality -> its Shapley share of the fused model's accuracy.
         interactions: ``"<modality> & <modality>"`` -> their Shapley interaction.
         calibration: As ``accuracy`` -> expected calibration error.
-        since: Modality -> the epoch by which its trace had fallen to a fifth of its peak.
+        course: What the joint runs saw of each epoch.
         remedy: Which of ensemble and unimodal losses was better on validation.
         evidence: What the rules read.
         notes: Sentences on what was left out or is to be read with care.
@@ -43,7 +47,7 @@ class Measures:
     shares: dict[str, Estimate] = field(default_factory=dict)
     interactions: dict[str, Estimate] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
-    since: dict[str, int] = field(default_factory=dict)
+    course: Course = field(default_factory=dict)
     remedy: str = ""
     evidence: Evidence = field(default_factory=lambda: Evidence({}, {}, {}, None, "", None))
     notes: list[str] = field(default_factory=list)
@@ -62,8 +66,14 @@ class Answers:
     test: Mapping[int, Array]
 
 
-def measure(runs: Sequence[Run], modalities: Sequence[str], subsets_up_to: int = 6) -> Measures:
-    """Measure everything that the runs without a problem allow."""
+def measure(runs: Sequence[Run], modalities: Sequence[str], exact_up_to: int = 6) -> Measures:
+    """Measure everything that the runs without a problem allow.
+
+    Args:
+        runs: Of a diagnosis.
+        modalities: Their names.
+        exact_up_to: Up to so many modalities Shapley shares are exact, and beyond sampled.
+    """
     sound = [run for run in runs if not run.problem]
     found = Measures(notes=[run.problem for run in runs if run.problem])
     if not sound:
@@ -92,47 +102,9 @@ def measure(runs: Sequence[Run], modalities: Sequence[str], subsets_up_to: int =
     joint = [run for run in same if run.job.kind == JOINT]
     most = int(np.bincount(target["validation"]).argmax())
     found.chance = float((target["test"] == most).mean())
-    _take_apart(found, joint, target["test"], modalities, subsets_up_to)
+    _take_apart(found, joint, target["test"], modalities, exact_up_to)
     found.evidence = _evidence(found, of, same, target, most, modalities)
-    found.since = _since(joint, modalities)
-    return found
-
-
-def shapley(values: Mapping[frozenset[str], Array], names: Sequence[str]) -> dict[str, Array]:
-    """Exact Shapley shares: what each name adds, on average over the orders in which all may come.
-
-    Args:
-        values: Every subset, the empty one too -> its value, arrays of one shape.
-        names: All of them.
-    """
-    every = len(names)
-    shares = {}
-    for name in names:
-        total: Any = 0.0
-        for subset in (s for s in values if name not in s):
-            weight = factorial(len(subset)) * factorial(every - len(subset) - 1) / factorial(every)
-            total = total + weight * (values[subset | {name}] - values[subset])
-        shares[name] = total
-    return shares
-
-
-def shapley_interactions(
-    values: Mapping[frozenset[str], Array], names: Sequence[str]
-) -> dict[tuple[str, str], Array]:
-    """Exact Shapley interaction of each pair: what both add beyond what each adds (Grabisch 1999).
-
-    Negative where they say the same, positive where they say something only together.
-    """
-    every, found = len(names), {}
-    for one, other in combinations(names, 2):
-        total: Any = 0.0
-        for subset in (s for s in values if one not in s and other not in s):
-            weight = (
-                factorial(len(subset)) * factorial(every - len(subset) - 2) / factorial(every - 1)
-            )
-            both = values[subset | {one, other}] + values[subset]
-            total = total + weight * (both - values[subset | {one}] - values[subset | {other}])
-        found[one, other] = total
+    found.course = course_of(joint, modalities)
     return found
 
 
@@ -218,28 +190,31 @@ def _difference(
 
 
 def _take_apart(
-    found: Measures, joint: Sequence[Run], target: Array, modalities: Sequence[str], most: int
+    found: Measures,
+    joint: Sequence[Run],
+    target: Array,
+    modalities: Sequence[str],
+    exact_up_to: int,
 ) -> None:
     """Shapley shares and interactions of the joint runs' accuracy."""
     if not joint:
         return
-    if len(modalities) > most:
+
+    def accuracy(name: str) -> Array:
+        hits = [run.arrays[name].argmax(axis=1) == target for run in joint]
+        return np.stack(hits).astype(float)
+
+    subsets = subsets_of(modalities, exact_up_to)
+    values = {frozenset(kept): accuracy(subset_name(kept)) for kept in subsets}
+    values[frozenset(modalities)] = accuracy("test logits")
+    if len(modalities) > exact_up_to:
+        found.shares = sampled_shapley(values, modalities)
         found.notes.append(
-            f"no Shapley shares: {len(modalities)} modalities have "
-            f"{2 ** len(modalities)} subsets, and up to {most} modalities are computed exactly"
+            f"Shapley shares are sampled: {len(modalities)} modalities have "
+            f"{2 ** len(modalities)} subsets, of which {len(values)} were measured, and none for "
+            "interactions"
         )
         return
-    values = {
-        frozenset(kept): np.stack(
-            [
-                run.arrays[name].argmax(axis=1) == target
-                for run in joint
-                for name in [subset_name(kept) if len(kept) < len(modalities) else "test logits"]
-            ]
-        ).astype(float)
-        for size in range(len(modalities) + 1)
-        for kept in combinations(modalities, size)
-    }
     found.shares = {m: estimate(x) for m, x in shapley(values, modalities).items()}
     pairs = shapley_interactions(values, modalities)
     found.interactions = {f"{a} & {b}": estimate(x) for (a, b), x in pairs.items()}
@@ -314,19 +289,3 @@ def _probe_difference(
     return estimate(
         np.stack([hits[JOINT][seed].astype(float) - hits[ALONE][seed] for seed in seeds])
     )
-
-
-def _since(joint: Sequence[Run], modalities: Sequence[str]) -> dict[str, int]:
-    """Modality -> the epoch (from 1) by which its trace, mean over seeds, had fallen to a fifth."""
-    histories = [run.info["history"] for run in joint if run.info.get("history")]
-    if not histories:
-        return {}
-    epochs = min(len(history) for history in histories)
-    found = {}
-    for m in modalities:
-        trace = [np.mean([h[t]["trace"].get(m) or 0.0 for h in histories]) for t in range(epochs)]
-        peak = int(np.argmax(trace))
-        fallen = [t for t in range(peak, epochs) if trace[t] <= 0.2 * trace[peak]]
-        if fallen and trace[peak] > 0:
-            found[m] = fallen[0] + 1
-    return found

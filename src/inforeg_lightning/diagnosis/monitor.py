@@ -11,6 +11,7 @@ from inforeg_lightning.callbacks._framework import (
     rank_zero_info,
 )
 from inforeg_lightning.callbacks.base import MethodCallback
+from inforeg_lightning.diagnosis.cadence import BATCHES, Cadence, Clock, on_clock, plan
 from inforeg_lightning.diagnosis.suspicions import (
     Suspicions,
     SuspicionThresholds,
@@ -20,12 +21,24 @@ from inforeg_lightning.diagnosis.suspicions import (
 from inforeg_lightning.engine.probe.target import Present, Target, find_target
 from inforeg_lightning.methods.monitor import Monitor
 
-_PRICE = 1.2
-"""What a watched batch costs, in steps: 0.6 to 0.8 for one backward pass of the encoders, the rest
-for its part of the probes and of what has to be set up."""
-_MOST_EPOCHS, _MOST_BATCHES, _BATCHES = 6, 12, 4
+_TIMED = (
+    "on_fit_start",
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "on_before_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_train_epoch_end",
+    "on_validation_start",
+    "on_validation_batch_start",
+    "on_validation_batch_end",
+    "on_validation_epoch_end",
+)
+"""Hooks whose time counts as the monitor's; its work in the head's calls does too."""
 
 
+@on_clock(*_TIMED)
 class ModalityMonitor(MethodCallback):
     """Watch one training, and say after it which modality may suffer from what.
 
@@ -56,11 +69,13 @@ class ModalityMonitor(MethodCallback):
         encoders: Modality -> attribute path, or several, of its encoder.
         head: Attribute path of the fusion head.
         target: Where the class stands in the batch.
-        every: Measure at the end of each such number of epochs, and of the last; by default as
-            often as ``budget`` allows, up to six times.
+        every: Measure at the end of each such number of epochs, and of the last, whatever it takes;
+            by default as often as ``budget`` allows, up to six times.
         batches: Batches of a measured epoch that are watched; by default what ``budget`` allows.
-        budget: The part of the training's time that watching may take by default. Two batches of
-            one epoch are watched in any case, which is more where there are few steps.
+        budget: The part of the training's time that watching may take by default. It times itself,
+            and drops epochs that it planned to measure but cannot afford; which these are depends
+            on the machine. The last epoch is measured in any case, by two batches at least, which
+            is more where there are few steps. On a GPU it sees the time that the host spends.
         samples: Samples of a validation that are looked at, on each process.
         present: Where the batch says which samples have which modality.
         ignore_index: The target that counts nowhere.
@@ -68,6 +83,7 @@ class ModalityMonitor(MethodCallback):
 
     Attributes:
         history: One plain dict per measured epoch.
+        clock: ``clock.spent`` is the wall time that it has taken so far, in seconds.
 
     Raises:
         ValueError: An argument is out of range.
@@ -98,7 +114,7 @@ class ModalityMonitor(MethodCallback):
                 f"`budget` must be a share of the training time, > 0 and <= 1, but is {budget!r}"
             )
         super().__init__(
-            Monitor(_BATCHES if batches is None else batches, samples),
+            Monitor(BATCHES if batches is None else batches, samples),
             encoders,
             head,
             target=target,
@@ -110,9 +126,13 @@ class ModalityMonitor(MethodCallback):
         self.every, self.batches, self.budget = every, batches, budget
         self.thresholds = thresholds or SuspicionThresholds()
         self._due: frozenset[int] | None = frozenset()
-        self._steps = _BATCHES
+        self._steps = BATCHES
         self._watches = False
         self._stride = 0
+        self._decided: tuple[int, bool] = (-1, False)
+        self.clock = self.method.clock = Clock()  # type: ignore[attr-defined]
+        self._cadence = Cadence(budget, self.clock, 0)
+        self._first = 0
 
     @property
     def verdict(self) -> Suspicions:
@@ -164,6 +184,8 @@ class ModalityMonitor(MethodCallback):
         self._due = measured
         self.method.batches = batches  # type: ignore[attr-defined]
         self._steps = math.ceil(batches / trainer.accumulate_grad_batches)
+        self._first, self._decided = trainer.current_epoch, (-1, False)
+        self._cadence = Cadence(self.budget, self.clock, epochs - self._first)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -198,6 +220,12 @@ class ModalityMonitor(MethodCallback):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._epoch_is_trained = trainer.is_last_batch
         self._watches = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the epoch, and what it took."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._decided == (trainer.current_epoch, True):
+            self._cadence.end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the validation of an epoch that is measured."""
@@ -234,10 +262,23 @@ class ModalityMonitor(MethodCallback):
         is_due = epoch in self._due if self._due is not None else (epoch + 1) & epoch == 0
         if not is_due:
             return False
-        if not math.isfinite(trainer.num_training_batches):
-            return batch_idx // each < self._steps
-        steps = math.ceil(trainer.num_training_batches / each)
-        return batch_idx // each >= steps - self._steps
+        if math.isfinite(trainer.num_training_batches):
+            steps = math.ceil(trainer.num_training_batches / each)
+            is_late = batch_idx // each >= steps - self._steps
+        else:
+            is_late = batch_idx // each < self._steps
+        return is_late and self._affords(trainer)
+
+    def _affords(self, trainer: Trainer) -> bool:
+        """Whether there is time for an epoch that is due; decided once, by all processes alike."""
+        epoch = trainer.current_epoch
+        if self._decided[0] != epoch:
+            # `every` is what the user wants, and a verdict needs the last epoch.
+            is_asked = self.every is not None or (self._due is not None and epoch == max(self._due))
+            answer = is_asked or self._cadence.affords(epoch - self._first)
+            self._decided = (epoch, bool(trainer.strategy.broadcast(answer)))
+            self._cadence.begin()
+        return self._decided[1]
 
     def _stride_of(self, trainer: Trainer, batch: Any) -> int:
         try:
@@ -247,42 +288,3 @@ class ModalityMonitor(MethodCallback):
         batches = trainer.num_val_batches[0] if trainer.num_val_batches else math.inf
         wanted = math.ceil(self.method.samples / size)  # type: ignore[attr-defined]
         return max(int(batches) // wanted, 1) if math.isfinite(batches) else 1
-
-
-def plan(
-    epochs: float,
-    steps: float,
-    budget: float,
-    every: int | None = None,
-    batches: int | None = None,
-) -> tuple[frozenset[int] | None, int]:
-    """Which epochs are measured, and by how many batches each.
-
-    Args:
-        epochs: Of the training, ``inf`` if unknown.
-        steps: Of an epoch, ``inf`` if unknown.
-        budget: The part of all steps that watching may cost.
-        every: Measure each such number of epochs, whatever it costs.
-        batches: Watch so many, whatever it costs.
-
-    Returns:
-        The epochs, counted from 0, the last among them; ``None`` if there is no known last one and
-        ``every`` is not given. And the number of batches, at least two.
-    """
-    if not math.isfinite(epochs):
-        measured = None if every is None else frozenset(range(every - 1, 10_000 * every, every))
-        return measured, batches or 2
-    last = max(int(epochs), 1)
-    if not math.isfinite(steps):
-        every = every or last
-    afford = 2 if not math.isfinite(steps) else int(budget * last * steps / _PRICE)
-    each = batches or _BATCHES
-    times = max(min(afford // each, _MOST_EPOCHS, last), 1)
-    if every is not None:
-        found = frozenset({*range(every - 1, last, every), last - 1})
-        times = len(found)
-    else:
-        found = frozenset(round((i + 1) * last / times) - 1 for i in range(times))
-    if batches is None:
-        batches = max(min(afford // times, _MOST_BATCHES) // 2 * 2, 2)
-    return found, batches

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import combinations
 from typing import Any, cast
 
 import torch
@@ -22,6 +21,7 @@ from inforeg_lightning.diagnosis.holding import (
     zeroed,
 )
 from inforeg_lightning.diagnosis.setup import Setup
+from inforeg_lightning.diagnosis.shapley import subsets_of
 from inforeg_lightning.engine.probe.target import find_target
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -41,7 +41,7 @@ class Reader:
         modules: Its encoders.
         head: Its head.
         probed: Modalities whose features are kept for a probe.
-        apart: Whether the head is called for all subsets of modalities too, and with each modality
+        apart: Whether the head is called for subsets of modalities too, and with each modality
             permuted.
     """
 
@@ -120,10 +120,9 @@ class Reader:
 
     def _take_apart(self, batch: Any, calls: Calls, target: Tensor) -> None:
         names = self.setup.modalities
-        if len(names) <= self.setup.subsets_up_to:
-            for kept in _proper_subsets(names):
-                held = [m for m in names if m not in kept]
-                self._keep(subset_name(kept), self.logits_of(batch, zeroed(calls, held)))
+        for kept in subsets_of(names, self.setup.exact_up_to):
+            held = [m for m in names if m not in kept]
+            self._keep(subset_name(kept), self.logits_of(batch, zeroed(calls, held)))
         for modality in names:
             order = torch.randperm(len(target), generator=self._generator)
             self._keep(
@@ -250,11 +249,6 @@ def _of_framework(module: Any, name: str) -> Any:
         if base.__name__ == "LightningModule":
             return getattr(base, name, None)
     return None
-
-
-def _proper_subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for size in range(len(names)):
-        yield from combinations(names, size)
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:

@@ -3,10 +3,11 @@
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from inforeg_lightning.diagnosis import sentences
+from inforeg_lightning.diagnosis.course import Course, agreement_at, share_fell, trace_fell
 from inforeg_lightning.diagnosis.intervals import Estimate
 from inforeg_lightning.diagnosis.measures import Measures, measure
 from inforeg_lightning.diagnosis.rules import Evidence, Thresholds, state_of, verdict_of
@@ -47,6 +48,8 @@ class Diagnosis:
         cost: How much was trained: ``runs``, ``seconds``, ``epochs``, and those of the joint runs.
         reference: What others reach, as given.
         evidence: What the rules read: value, low and high each, ``None`` if not measured.
+        course: Since when: ``"trace"``, ``"share"`` and ``"agreement"`` -> modality -> per epoch
+            of the joint runs, mean over seeds; empty where all of them are reused.
     """
 
     verdict: str
@@ -58,6 +61,7 @@ class Diagnosis:
     cost: Mapping[str, float]
     reference: Mapping[str, float]
     evidence: Mapping[str, Any]
+    course: Course = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -117,7 +121,7 @@ def conclude(
     setup: Setup, runs: Sequence[Run], at: Thresholds, reference: Mapping[str, float]
 ) -> Diagnosis:
     """Measure, judge, and say it."""
-    found = measure(runs, setup.modalities, setup.subsets_up_to)
+    found = measure(runs, setup.modalities, setup.exact_up_to)
     evidence = found.evidence
     states: dict[str, str] = {}
     if evidence.drop:
@@ -136,6 +140,7 @@ def conclude(
         _cost(runs),
         dict(reference),
         plain_evidence(evidence),
+        found.course,
     )
 
 
@@ -169,8 +174,17 @@ def rows(found: Measures, modalities: Sequence[str]) -> list[Row]:
             add(label, name, estimated, "points")
     for name, error in found.calibration.items():
         add("calibration error", name, Estimate(error, error, error), "share")
-    for name, epoch in found.since.items():
-        add("gradients at a fifth of their peak", name, Estimate(epoch, epoch, epoch), "epoch")
+    for label, fell in (
+        ("gradients at a fifth of their peak", trace_fell),
+        ("learning signal below a fifth", share_fell),
+    ):
+        for name in modalities:
+            if (epoch := fell(found.course, name)) is not None:
+                add(label, name, Estimate(epoch, epoch, epoch), "epoch")
+    for name in modalities:
+        cosine = agreement_at(found.course, name, share_fell(found.course, name))
+        if cosine is not None:
+            add("agreement of its gradients then", name, Estimate(*[cosine] * 3), "cosine")
     return table
 
 
@@ -206,6 +220,8 @@ def row_value(row: Row) -> str:
     value, low, high = (100 * row[end] for end in ("value", "low", "high"))
     if row["unit"] == "epoch":
         return f"epoch {row['value']:.0f}"
+    if row["unit"] == "cosine":
+        return f"{row['value']:7.2f}"
     if row["low"] == row["high"]:
         return f"{value:6.1f} %"
     if row["unit"] == "share":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from inforeg_lightning.diagnosis.course import Course, agreement_at, share_fell, trace_fell
 from inforeg_lightning.diagnosis.intervals import Estimate
 from inforeg_lightning.diagnosis.measures import Measures
 from inforeg_lightning.diagnosis.rules import HARMS, HEALTHY, STARVED, UNCLEAR, WEAK
@@ -57,16 +58,27 @@ def of_modality(state: str, modality: str, found: Measures) -> str:
     alone = f"alone it is {_or_unknown(over)} points above the largest class"
     uses = f"the fused model loses {_or_unknown(drop)} points without it"
     holds = f"its joint encoder holds {_or_unknown(probe)} points relative to alone"
-    since = found.since.get(modality)
-    when = f"; its gradients had fallen to a fifth of their peak by epoch {since}" if since else ""
     if state == STARVED:
         probes = (_share(found, f"{modality} {kind}", found.probes) for kind in ("joint", "alone"))
-        return f"a probe of its encoder has {' against '.join(probes)} alone: {probe} points{when}"
+        held = f"a probe of its encoder has {' against '.join(probes)} alone: {probe} points"
+        return held + _since(found.course, modality)
     if state == WEAK:
         return f"{alone}, and {uses}"
     if state == UNCLEAR:
         return f"{alone}, {uses}, {holds}: the intervals do not decide"
     return f"{alone}, {uses}, and {holds}"
+
+
+def _since(course: Course, modality: str) -> str:
+    said = ""
+    if epoch := trace_fell(course, modality):
+        said += f"; its gradients had fallen to a fifth of their peak by epoch {epoch}"
+    if epoch := share_fell(course, modality):
+        said += f"; since epoch {epoch} less than a fifth of its learning signal reaches it"
+        agree = agreement_at(course, modality, epoch)
+        if agree is not None:
+            said += f", though its gradients agreed by {agree:.2f} then"
+    return said
 
 
 def _share(found: Measures, name: str, of: Mapping[str, Estimate] | None = None) -> str:

@@ -43,7 +43,7 @@ class Setup:
     optimizer: MakeOptimizer = adam
     checkpoints: Mapping[int, Any] = field(default_factory=dict)
     probe_samples: int = 5000
-    subsets_up_to: int = 6
+    exact_up_to: int = 6
     widths: Mapping[str, int] = field(default_factory=dict)
     classes: int = 0
 

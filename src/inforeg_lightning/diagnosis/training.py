@@ -26,9 +26,16 @@ from inforeg_lightning.diagnosis.modules import (
     framework_of,
     whole_paths,
 )
+from inforeg_lightning.diagnosis.monitor import ModalityMonitor
 from inforeg_lightning.diagnosis.reading import Reader, check_separable, replaced
 from inforeg_lightning.diagnosis.setup import ALONE, JOINT, LOSSES, QUIET, Job, Run, Setup
+from inforeg_lightning.engine.own_heads import HiddenHeads, linear_heads
 from inforeg_lightning.engine.probe.target import find_target
+
+_HEADS = "_diagnosis_heads"
+"""Where the heads of unimodal losses stand in a module while it trains."""
+_WATCHED = 4
+"""Batches at the end of each epoch of the joint run that its monitor looks at."""
 
 
 def carry_out(setup: Setup, job: Job) -> Run:
@@ -119,8 +126,10 @@ def _fit(
     paths, head_path = whole_paths(module, setup.encoders, setup.head)
     try:
         meter = InfoRegCallback(paths, head_path, target=setup.target, window="never")
-        _trainer(setup, module, epochs, callbacks=[meter]).fit(module, **arguments)
+        monitor = ModalityMonitor(paths, head_path, target=setup.target, every=1, batches=_WATCHED)
+        _trainer(setup, module, epochs, callbacks=[meter, monitor]).fit(module, **arguments)
         run.info["history"] = meter.history
+        run.info["monitor"] = [{q: e[q] for q in ("share", "agreement")} for e in monitor.history]
     except ValueError as error:  # a head that cannot be split still trains
         run.info["no traces"] = " ".join(str(error).split())
         with torch.random.fork_rng(devices=[]):
@@ -135,9 +144,16 @@ def _fit(
 def _unimodal_losses(
     setup: Setup, module: Any, modules: Modules, head: nn.Module
 ) -> Iterator[None]:
-    """Add to the module's loss one cross-entropy per modality, of a linear head of its own."""
-    heads = nn.ModuleList([nn.Linear(setup.widths[m], setup.classes) for m in modules])
-    module.add_module("_diagnosis_heads", heads)
+    """Add to the module's loss one cross-entropy per modality, of a linear head of its own.
+
+    The heads are those of ``UnimodalLossesCallback(unimodal_heads="own")``, in number and draw. But
+    their features are what the encoders return, as one vector per sample, and not what the joint
+    head takes: so they are measured for every fusion, also where features are mixed before a head.
+    """
+    heads = linear_heads(setup.widths, setup.classes, head)
+    hidden = HiddenHeads(heads)
+    hidden.place = _HEADS
+    module.add_module(_HEADS, hidden)
     own = module.training_step
 
     with recorded(modules, head) as (calls, outputs):
@@ -149,7 +165,7 @@ def _unimodal_losses(
             result = own(*args, **kwargs)
             target = find_target(kwargs["batch"] if "batch" in kwargs else args[0], setup.target)
             added = torch.zeros((), device=target.device)
-            for of, modality in zip(heads, modules, strict=True):
+            for modality, of in heads.items():
                 z = vectors(calls[modality], len(target))
                 if z is not None:
                     added = added + F.cross_entropy(of(z), target)
@@ -159,7 +175,7 @@ def _unimodal_losses(
 
         with replaced(module, training_step=training_step):
             yield
-    del module._diagnosis_heads
+    delattr(module, _HEADS)
 
 
 def _trainer(setup: Setup, module: Any, epochs: int, **more: Any) -> Any:
@@ -202,6 +218,7 @@ def _one_seed(seed: int, threads: int | None) -> Iterator[None]:
     with isolate_rng(), warnings.catch_warnings():
         # Of a loader or a step for validation that has no counterpart, which is meant so.
         warnings.filterwarnings("ignore", message=r"You (defined|passed in) a `val")
+        warnings.filterwarnings("ignore", message="ModalityMonitor: there is no")
         # Lightning 2.6.6 asks torch's pytree in a way that torch 2.14 deprecates.
         warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
         random.seed(seed)

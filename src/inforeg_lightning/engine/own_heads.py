@@ -70,13 +70,11 @@ def width_of(module: nn.Module) -> int | None:
 def make_own(encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module) -> dict[str, nn.Linear]:
     """A linear head per modality, from the width of its features to the classes of the joint head.
 
-    The weights are drawn as those of every ``nn.Linear``, by a generator of their own with torch's
-    seed: torch's is not drawn from, so that the rest of the training is as it was. Each modality
-    begins with the same draw, so that neither names nor order matter.
+    Both are what the layers say; :func:`linear_heads` says how the heads are drawn.
 
     Args:
         encoders: Modality -> its modules.
-        head: The joint head, in whose type and on whose device they are made.
+        head: The joint head.
 
     Raises:
         ValueError: The layers do not tell a width.
@@ -93,7 +91,22 @@ def make_own(encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module) -> di
             classes,
             f"their last layers have {widths} outputs, but the head takes {plain.in_features}",
         )
-    like = next((p for p in head.parameters()), torch.empty(0))
+    return linear_heads(widths, classes, head)
+
+
+def linear_heads(widths: Mapping[str, int], classes: int, joint: nn.Module) -> dict[str, nn.Linear]:
+    """A linear head per modality.
+
+    The weights are drawn as those of every ``nn.Linear``, by a generator of their own with torch's
+    seed: torch's is not drawn from, so that the rest of the training is as it was. Each modality
+    begins with the same draw, so that neither names nor order matter.
+
+    Args:
+        widths: Modality -> number of its features.
+        classes: Number of classes.
+        joint: The joint head, in whose type and on whose device they are made.
+    """
+    like = next((p for p in joint.parameters()), torch.empty(0))
     made = {}
     for modality, width in widths.items():
         generator = torch.Generator().manual_seed(torch.initial_seed())

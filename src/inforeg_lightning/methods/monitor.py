@@ -1,6 +1,7 @@
 """Monitor: look at a training for what its modalities suffer from, and change nothing."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -31,6 +32,9 @@ class Monitor(Method):
         samples: So many samples of a validation are kept for probes and permutation, on each
             process.
 
+    Attributes:
+        clock: Entered for whatever it does in a forward pass, for who counts its time.
+
     Raises:
         ValueError: An argument is out of range.
     """
@@ -57,6 +61,7 @@ class Monitor(Method):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"`{argument}` must be an integer >= {least}, but is {value!r}")
         self.batches, self.samples = batches, samples
+        self.clock: AbstractContextManager[Any] = nullcontext()
         self.add_state("_signals", None, Lifetime.STEP)
         self.add_state("_gradients", dict, Lifetime.PERIOD)
         self.add_state("_seen", int, Lifetime.PERIOD)
@@ -73,13 +78,17 @@ class Monitor(Method):
 
     def forward(self, forward: Forward) -> Tensor:
         """Measure signals and unimodal gradients; the output stays as it is."""
+        with self.clock:
+            self._measure(forward)
+        return forward.output
+
+    def _measure(self, forward: Forward) -> None:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._seen < self.batches):
             unimodal = forward.call.unimodal()
         signals = self._signals_of(forward, unimodal)
         self._signals = signals if self._signals is None else self._signals + signals
         if self._seen < self.batches and self._add_gradients(forward, unimodal):
             self._seen += 1
-        return forward.output
 
     def edit(self, step: Step) -> Done:
         """Return the signal share of a step; edit nothing."""
@@ -104,7 +113,8 @@ class Monitor(Method):
     def validate(self, forward: Forward, unimodal: Mapping[str, Tensor]) -> None:
         """Keep features and hits of a batch, also with each modality permuted over samples."""
         if self._held_out is not None:
-            self._held_out.add(forward)
+            with self.clock:
+                self._held_out.add(forward)
 
     def validated(self, scores: Mapping[str, float]) -> None:
         """Conclude a validation, over all processes."""
