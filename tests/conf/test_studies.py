@@ -19,6 +19,7 @@ STUDIES = [
     "comparison",
     "demo",
     "missing",
+    "scale",
     "suspicions",
     "table2",
     "table3",
