@@ -19,6 +19,7 @@ STUDIES = [
     "comparison",
     "demo",
     "missing",
+    "pretrained",
     "scale",
     "suspicions",
     "table2",
