@@ -59,12 +59,16 @@ def with_baseline(cfg: DictConfig, variant: str) -> DictConfig:
                 cfg.init.encoders = str(Path(cfg.runs, cfg.name, *of))
             checkpoints(cfg)  # what it names
             if cfg.init.frozen:
+                if cfg.init.last is not None:
+                    raise RecipeError("init.frozen trains no block, and init.last some; give one")
                 _without_method(cfg, "frozen", "Unimodally pretrained encoders, frozen")
             else:
+                last = cfg.init.last
                 method = "" if cfg.callbacks.name == "none" else f"{cfg.callbacks.name},"
                 after = "" if not method else f", {cfg.callbacks.title}"
-                cfg.callbacks.name = f"{method}pretrained"
-                cfg.callbacks.title = f"Unimodally pretrained encoders{after}"
+                part = "" if last is None else f", last {last} trained"
+                cfg.callbacks.name = f"{method}pretrained{'' if last is None else f',last={last}'}"
+                cfg.callbacks.title = f"Unimodally pretrained encoders{part}{after}"
     return cfg
 
 

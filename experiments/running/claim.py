@@ -46,7 +46,7 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         if isinstance(node, dict) and "_target_" in node
     }
     if plain["init"]["encoders"] is not None:
-        built["init"] = plain["init"]
+        built["init"] = {key: value for key, value in plain["init"].items() if value is not None}
     for group, key in _WITHOUT_INFLUENCE:
         built[group].pop(key, None)
     return built

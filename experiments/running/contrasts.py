@@ -47,8 +47,6 @@ def contrasts(
     Raises:
         ValueError: A row lacks a seed, or there are fewer than two.
     """
-    from statsmodels.stats.multitest import multipletests
-
     seeds = sorted(rows[baseline])
     if len(seeds) < 2:
         raise ValueError(f"rows must have at least 2 seeds to be compared, got {len(seeds)}")
@@ -62,7 +60,7 @@ def contrasts(
         return {}
     each = 1 - (1 - confidence) / len(others)
     differences = {n: _differences(rows[n], rows[baseline], seeds) for n in others}
-    adjusted = multipletests([_p(of) for of in differences.values()], method="holm")[1]
+    adjusted = adjusted_p([*differences.values()])
     compared = {}
     for name, p in zip(others, adjusted, strict=True):
         interval = paired_difference(rows[name], rows[baseline], each)
@@ -71,6 +69,13 @@ def contrasts(
         effect = interval.mean / spread if spread else 0.0 if interval.mean == 0 else float("inf")
         compared[name] = Contrast(interval, float(p), effect)
     return compared
+
+
+def adjusted_p(differences: Sequence[Sequence[float]]) -> list[float]:
+    """The p of a paired t test of each row of differences, adjusted by Holm's method."""
+    from statsmodels.stats.multitest import multipletests
+
+    return list(map(float, multipletests([_p(of) for of in differences], method="holm")[1]))
 
 
 def mean_ranks(rows: Mapping[str, BySeed]) -> tuple[dict[str, float], float]:

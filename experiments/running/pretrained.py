@@ -11,12 +11,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
+from inforeg_lightning.models.pretrained import keep_still, tune
 from running.baselines import checkpoints
 from running.errors import RecipeError
 
 
 class FrozenEncoders(Callback):
-    """Keep encoders as they are: no gradient, and no statistics of batches either.
+    """Keep the statistics of frozen encoders, or of their frozen blocks, as they are.
 
     Args:
         modalities: Names of the encoders in the model.
@@ -25,15 +26,10 @@ class FrozenEncoders(Callback):
     def __init__(self, modalities: list[str]) -> None:
         self.modalities = modalities
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the encoders out of the training before the optimiser is configured."""
-        for encoder in self._of(pl_module):
-            encoder.requires_grad_(False)
-
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put them in evaluation mode, in which batch normalisation keeps its statistics."""
+        """Put what is frozen in evaluation mode: batch normalisation keeps its statistics."""
         for encoder in self._of(pl_module):
-            encoder.eval()
+            keep_still(encoder)
 
     def _of(self, module: L.LightningModule) -> Iterator[torch.nn.Module]:
         for modality in self.modalities:
@@ -44,12 +40,21 @@ def begin_from(cfg: DictConfig, model: L.LightningModule) -> list[Callback]:
     """Load the encoders that ``init`` names; what keeps them frozen, if it asks for that.
 
     Raises:
-        RecipeError: A checkpoint is missing, or is not of such an encoder.
+        RecipeError: A checkpoint is missing, or is not of such an encoder; or there are not as many
+            blocks as are to be trained.
     """
     files = checkpoints(cfg)
     for modality, file in files.items():
         _load(modality, file, model)
-    return [FrozenEncoders([*files])] if files and cfg.init.frozen else []
+    if not files or not (cfg.init.frozen or cfg.init.last):
+        return []
+    for modality in files:
+        encoder = model.get_submodule(f"encoders.{modality}")
+        try:
+            tune(encoder, "none" if cfg.init.frozen else cfg.init.last)
+        except ValueError as error:
+            raise RecipeError(f"init.last: {error}") from None
+    return [FrozenEncoders([*files])]
 
 
 def _load(modality: str, file: Path, model: L.LightningModule) -> None:

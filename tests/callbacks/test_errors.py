@@ -25,6 +25,7 @@ PATHS = encoder_paths()
         ({"window": "papre"}, "`window` must be one of .*'paper'.* but is 'papre'"),
         ({"window": (5, 2)}, "must have 0 <= start <= stop"),
         ({"score": "logprob"}, "`score` must be a callable or one of"),
+        ({"gap": "mean"}, "`gap` must be one of .*'others', 'strongest'.* but is 'mean'"),
         ({"period": 0}, "`period` must be 'epoch' or a positive number"),
         ({"period": "step"}, "`period` must be 'epoch' or a positive number"),
         ({"period": True}, "`period` must be 'epoch' or a positive number"),

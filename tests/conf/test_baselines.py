@@ -28,7 +28,7 @@ def model(*modalities):
 
 
 def asked(**init):
-    init = {"encoders": None, "frozen": False} | init
+    init = {"encoders": None, "frozen": False, "last": None} | init
     return OmegaConf.create({"modalities": dict.fromkeys(MODALITIES, "x"), "init": init})
 
 
@@ -136,6 +136,29 @@ def test_frozen_encoders_keep_weights_and_statistics_while_the_head_learns(files
     changed = {n for n, value in ours.state_dict().items() if not torch.equal(value, before[n])}
     assert {name for name in changed if name.startswith("encoders")} == set()
     assert "head.weight" in changed
+
+
+def test_the_last_block_learns_and_what_is_before_it_stays_whole(files):
+    """Of a layer and a batch norm, the norm: its statistics move, the layer's weights do not."""
+    torch.manual_seed(0)
+    ours = model(*MODALITIES)
+    callbacks = begin_from(asked(encoders=f"{files}/{{modality}}_alone", last=1), ours)
+    ours.train()
+    callbacks[0].on_train_epoch_start(None, ours)
+    for encoder in ours.encoders.values():
+        assert [p.requires_grad for p in encoder.parameters()] == [False, False, True, True]
+        assert [part.training for part in encoder] == [False, True]
+    with pytest.raises(RecipeError, match=r"init.last: `trained` asks for the last 3 blocks"):
+        begin_from(asked(encoders=f"{files}/{{modality}}_alone", last=3), ours)
+
+
+def test_the_last_block_is_a_run_of_its_own_and_takes_a_method(composed):
+    overrides = ("experiment=synthetic", "callbacks=ogm", "init.encoders=alone", "init.last=1")
+    cfg = with_baseline(composed(*overrides), "")
+    assert cfg.callbacks.name == "ogm,alpha=0.1,pretrained,last=1"
+    assert identity(cfg)["init"]["last"] == 1
+    with pytest.raises(RecipeError, match=r"init.frozen trains no block, and init.last some"):
+        with_baseline(composed(*overrides, "init.frozen=true"), "")
 
 
 @pytest.mark.parametrize(

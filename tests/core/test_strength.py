@@ -5,24 +5,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inforeg_lightning.core.strength import gaps, official_strength, strength
+from inforeg_lightning.core.strength import GAPS, gaps, official_strength, strength
 
 # Multiples of 1/64: their sums and differences are exact, so that ties stay ties.
 grid = st.integers(-(10**6), 10**6).map(lambda n: n / 64)
 scores_on_grid = st.lists(grid, min_size=2, max_size=16)
 betas = st.floats(0, 80)
+kinds = st.sampled_from(GAPS)
 
 
 def as_tensor(scores):
     return torch.tensor(scores, dtype=torch.float64)
 
 
-def literal_gaps(scores):
-    """Eq. 9 and 10, term by term."""
+def literal_gaps(scores, over="weaker"):
+    """Eq. 9 and 10, and our two other gaps, term by term."""
     result = []
-    for mine in scores:
-        lead = [mine - other for other in scores if other < mine]
-        result.append(sum(lead) / len(lead) if lead else 0.0)
+    for index, mine in enumerate(scores):
+        others = [other for place, other in enumerate(scores) if place != index]
+        if over == "strongest":
+            result.append(max(mine - max(others), 0.0))
+            continue
+        lead = [mine - other for other in others if other < mine or over == "others"]
+        result.append(max(sum(lead) / len(lead), 0.0) if lead else 0.0)
     return result
 
 
@@ -31,6 +36,10 @@ def test_by_hand():
     assert gaps(as_tensor([3.0, 1.0, 0.0])).tolist() == [2.5, 1.0, 0.0]
     assert gaps(as_tensor([2.0, 2.0, 1.0])).tolist() == [1.0, 1.0, 0.0]
     assert gaps(as_tensor([5.0, 5.0])).tolist() == [0.0, 0.0]
+    assert gaps(as_tensor([3.0, 1.0, 0.0]), "others").tolist() == [2.5, 0.0, 0.0]
+    assert gaps(as_tensor([3.0, 2.0, 0.0]), "others").tolist() == [2.0, 0.5, 0.0]
+    assert gaps(as_tensor([3.0, 1.0, 0.0]), "strongest").tolist() == [2.0, 0.0, 0.0]
+    assert gaps(as_tensor([2.0, 2.0, 1.0]), "strongest").tolist() == [0.0, 0.0, 0.0]
     alpha = strength(as_tensor([0.0, 0.5]), beta=0.9)
     assert alpha.tolist() == [0.0, pytest.approx(math.exp(0.9 * math.tanh(0.5)), rel=1e-15)]
 
@@ -46,30 +55,55 @@ def test_the_published_strength_by_hand():
 
 
 @settings(max_examples=100, deadline=None)
-@given(scores_on_grid)
-def test_gaps_are_those_of_the_double_loop(scores):
-    assert gaps(as_tensor(scores)).tolist() == pytest.approx(literal_gaps(scores), rel=1e-13)
+@given(scores_on_grid, kinds)
+def test_gaps_are_those_of_the_double_loop(scores, over):
+    expected = literal_gaps(scores, over)
+    assert gaps(as_tensor(scores), over).tolist() == pytest.approx(expected, rel=1e-13, abs=1e-9)
 
 
 @settings(max_examples=100, deadline=None)
-@given(scores_on_grid, betas, st.integers(-1000, 1000))
-def test_adding_a_constant_to_all_scores_changes_nothing(scores, beta, constant):
-    here, there = as_tensor(scores), as_tensor(scores) + constant
-    assert torch.equal(gaps(here), gaps(there))
-    assert torch.equal(strength(gaps(here), beta), strength(gaps(there), beta))
+@given(st.tuples(grid, grid))
+def test_with_two_modalities_all_gaps_are_equal(scores):
+    found = [gaps(as_tensor(scores), over).tolist() for over in GAPS]
+    assert found[0] == found[1] == found[2]
 
 
 @settings(max_examples=100, deadline=None)
-@given(scores_on_grid, betas, st.randoms())
-def test_reordering_the_modalities_reorders_the_strengths(scores, beta, random):
+@given(scores_on_grid, kinds, st.data())
+def test_a_modality_without_a_score_is_as_if_it_were_not_there(scores, over, data):
+    place = data.draw(st.integers(0, len(scores)))
+    without = gaps(as_tensor(scores), over).tolist()
+    found = gaps(as_tensor([*scores[:place], math.nan, *scores[place:]]), over).tolist()
+    assert found == [*without[:place], 0.0, *without[place:]]
+    alone = gaps(as_tensor([scores[0], math.nan]), over).tolist()
+    assert alone == [0.0, 0.0]
+
+
+def test_an_unknown_gap_is_refused():
+    with pytest.raises(
+        ValueError, match=r"`over` must be one of .*'weaker', 'others', 'strongest'"
+    ):
+        gaps(as_tensor([1.0, 0.0]), "all")
+
+
+@settings(max_examples=100, deadline=None)
+@given(scores_on_grid, kinds, betas, st.integers(-1000, 1000))
+def test_adding_a_constant_to_all_scores_changes_nothing(scores, over, beta, constant):
+    here, there = gaps(as_tensor(scores), over), gaps(as_tensor(scores) + constant, over)
+    assert torch.equal(here, there)
+    assert torch.equal(strength(here, beta), strength(there, beta))
+
+
+@settings(max_examples=100, deadline=None)
+@given(scores_on_grid, kinds, betas, st.randoms())
+def test_reordering_the_modalities_reorders_the_strengths(scores, over, beta, random):
     order = [*range(len(scores))]
     random.shuffle(order)
     factors = [index / 4 for index in range(len(scores))]
     shuffled = as_tensor(scores)[order]
-    assert torch.equal(gaps(shuffled), gaps(as_tensor(scores))[order])
-    assert torch.equal(
-        strength(gaps(shuffled), beta), strength(gaps(as_tensor(scores)), beta)[order]
-    )
+    found, expected = gaps(shuffled, over), gaps(as_tensor(scores), over)[order]
+    assert torch.equal(found, expected)
+    assert torch.equal(strength(found, beta), strength(expected, beta))
     assert torch.equal(
         official_strength(shuffled, [factors[index] for index in order]),
         official_strength(as_tensor(scores), factors)[order],

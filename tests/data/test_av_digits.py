@@ -13,7 +13,7 @@ pytest.importorskip("espeakng_loader")
 
 from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import AVDigitsDataModule, av_digits
-from inforeg_lightning.data.av_digits import AVDigitsRecipe, generate, plan
+from inforeg_lightning.data.av_digits import AVDigitsRecipe, generate, half_of, plan
 from inforeg_lightning.data.loading.in_memory import SPLITS
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
 
@@ -47,6 +47,35 @@ def data(cache):
 @pytest.fixture(scope="module")
 def sources():
     return plan(FULL, data_seed=0)
+
+
+def test_the_halves_are_of_different_handwriting(cache, data, sources):
+    halves = {}
+    for part in ("first", "second"):
+        module = AVDigitsDataModule(cache, recipe=SMALL, part=part)
+        module.setup()
+        halves[part] = {key: x for key, x in all_of(module.train_dataloader()).items()}
+        for split in ("val", "test"):
+            assert torch.equal(
+                all_of(module._loader(split))["image"], all_of(data._loader(split))["image"]
+            )
+    whole = all_of(data.train_dataloader())["image"].flatten(1)
+    parts = [halves[part]["image"].flatten(1) for part in halves]
+    assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
+    first = half_of(sources["train"])
+    digits = [{s.digit for s, f in zip(sources["train"], first, strict=True) if f == x}
+              for x in (True, False)]  # fmt: skip
+    assert not digits[0] & digits[1]
+    assert abs(len(digits[0]) - len(digits[1])) <= 10
+    for label in range(10):
+        counts = [sum(s.label == label and f == x for s, f in zip(sources["train"], first, strict=True))
+                  for x in (True, False)]  # fmt: skip
+        assert abs(counts[0] - counts[1]) <= FULL.train.renderings
+
+
+def test_a_part_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="`part` must be one of all, first, second"):
+        AVDigitsDataModule("x", part="third")
 
 
 def all_of(loader):

@@ -111,6 +111,7 @@ RESUMED = [
     ({"beta": 0.5}, {"beta": 0.7}, "beta=0.5 -> 0.7"),
     ({"K": 0.02}, {"K": 0.05}, "K=0.02 -> 0.05"),
     ({"window": (0, 4)}, {"window": (0, 9)}, "stop=4"),
+    ({"gap": "weaker"}, {"gap": "others"}, "gap='weaker' -> 'others'"),
     ({"window": "paper"}, {"window": "always"}, "PaperWindow"),
     ({"beta": 0.5}, {"beta": np.float64(0.5)}, None),
     ({"beta": 1}, {"beta": np.int64(1)}, None),

@@ -48,6 +48,10 @@ class InfoRegCallback(MethodCallback):
         score: ``"log_prob"`` (Eq. 8; larger is stronger), ``"prob"``, ``"bce"`` for binary and
             multi-label tasks, ``"mse"`` for regression (both: the negative of the loss), or a
             callable ``(logits, target) -> per-sample score``.
+        gap: What :math:`\Delta_m` is with three modalities or more: the mean lead over those
+            ``"weaker"`` than m (Eq. 9 and 10), which holds back all but the weakest; the lead over
+            the mean of all ``"others"``; or over the ``"strongest"`` of them, which holds back the
+            first alone. With two modalities all are equal.
         period: ``"epoch"`` as in the paper, or a number of optimiser steps: what anchors, traces,
             windows and ``history`` count in.
         present: Where the batch says which samples have which modality: a key, an index, an
@@ -105,13 +109,14 @@ class InfoRegCallback(MethodCallback):
         K: float = 0.04,
         window: str | tuple[int, int | None] | Window = "paper",
         score: str | ScoreFunction = "log_prob",
+        gap: str = "weaker",
         period: int | str = "epoch",  # int first: a parser tries the types in order
         present: Present = None,
         ignore_index: float = -100,
         combine: bool = False,
     ) -> None:
         super().__init__(
-            InfoReg(beta, K, window, score),
+            InfoReg(beta, K, window, score, gap),
             encoders,
             head,
             target=target,

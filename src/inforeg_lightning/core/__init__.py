@@ -44,7 +44,7 @@ from inforeg_lightning.core.scores import (
     negative_squared_error,
     probability,
 )
-from inforeg_lightning.core.strength import gaps, official_strength, strength
+from inforeg_lightning.core.strength import GAPS, gaps, official_strength, strength
 from inforeg_lightning.core.torchjd import aggregated
 from inforeg_lightning.core.window import (
     AdaptiveWindow,
@@ -56,6 +56,7 @@ from inforeg_lightning.core.window import (
 )
 
 __all__ = [
+    "GAPS",
     "AdaptiveWindow",
     "Balance",
     "OfficialWindow",

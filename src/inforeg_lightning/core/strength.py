@@ -5,25 +5,45 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+GAPS = ("weaker", "others", "strongest")
+"""What :func:`gaps` takes for ``over``."""
 
-def gaps(scores: Tensor) -> Tensor:
-    """By how much each modality leads those weaker than itself (InfoReg, Eq. 9 and 10).
 
-    ``Δ_m = mean of (s_m − s_m′) over the modalities m′ with s_m′ < s_m``. The weakest modality has
-    none below it and gets 0; so do all that tie with it. With two modalities it is the plain
-    difference for the stronger one.
+def gaps(scores: Tensor, over: str = "weaker") -> Tensor:
+    """By how much each modality leads the others (InfoReg, Eq. 9 and 10).
+
+    With two modalities all three are the plain difference for the stronger one. They differ in what
+    they become as modalities are added; ``docs/scale.md`` has what was measured.
 
     Args:
         scores: One score per modality, shape ``(M,)``, floating; larger is stronger. NaN is a
             modality without a score, which is neither ahead of another nor behind it.
+        over: Whom a modality m has to lead:
+
+            * ``"weaker"``, the paper's: ``Δ_m = mean of (s_m − s_m′) over the modalities m′ with
+              s_m′ < s_m``. All but the weakest, and those that tie with it, have ``Δ > 0``.
+            * ``"others"`` (ours): ``Δ_m = s_m − mean of s_m′ over all others``, or 0 if negative.
+            * ``"strongest"`` (ours): ``Δ_m = s_m − max of s_m′ over all others``, or 0 if negative:
+              the lead of the strongest modality over the next one. All others have 0.
 
     Returns:
         Shape ``(M,)``, the dtype of ``scores``, each value ``>= 0``.
+
+    Raises:
+        ValueError: ``over`` is none of these.
     """
+    if over not in GAPS:
+        raise ValueError(f"`over` must be one of {[*GAPS]}, but is {over!r}")
     lead = scores.unsqueeze(1) - scores.unsqueeze(0)
-    lead = torch.where(lead > 0, lead, 0.0)
-    weaker = (lead > 0).sum(dim=1)
-    return lead.sum(dim=1) / weaker.clamp(min=1)
+    if over == "weaker":
+        counted = lead > 0
+    else:  # a NaN is not equal to itself
+        counted = (lead == lead) & ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    if over == "strongest":
+        least = torch.where(counted, lead, torch.inf).amin(dim=1)
+        return torch.where(counted.any(dim=1), least, 0.0).clamp(min=0)
+    total = torch.where(counted, lead, 0.0).sum(dim=1)
+    return (total / counted.sum(dim=1).clamp(min=1)).clamp(min=0)
 
 
 def strength(gap: Tensor, beta: float) -> Tensor:

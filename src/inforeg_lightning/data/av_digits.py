@@ -1,11 +1,13 @@
 """AV-Digits: handwritten digits and spoken digits, real input that pip alone installs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from inforeg_lightning.data.digits.arrays import CLASS_NAMES, Arrays, Rendering, Split, make_arrays
@@ -192,6 +194,18 @@ def _handwritten() -> tuple[Array, NDArray[np.int64]]:
     return (bundle.images / 16).astype(np.float32), bundle.target.astype(np.int64)
 
 
+_PARTS = ("all", "first", "second")
+
+
+def half_of(sources: Sequence[Source]) -> list[bool]:
+    """Of each sample, whether its digit is of the first half of its class's, in order of number."""
+    digits: dict[int, list[int]] = {}
+    for digit, label in sorted({(source.digit, source.label) for source in sources}):
+        digits.setdefault(label, []).append(digit)
+    first = {d for of in digits.values() for d in of[: len(of) // 2]}
+    return [source.digit in first for source in sources]
+
+
 class AVDigitsDataModule(CachedDataModule):
     """Handwritten digits among clutter, each with the same digit spoken in noise.
 
@@ -212,8 +226,12 @@ class AVDigitsDataModule(CachedDataModule):
         num_workers: Worker processes of the loaders; the data are in memory, so 0 is fastest.
         data_seed: Seed of the data themselves. 0 **is** AV-Digits; another is another data set.
         recipe: Settings of the data; the default is AV-Digits, anything else is for study.
+        part: Which training samples: ``"all"``, or those of the ``"first"`` or the ``"second"``
+            half of each class's handwritten digits. No digit and no spoken word is in both, so that
+            one half can train encoders beforehand. Validation and test are whole.
 
     Raises:
+        ValueError: ``part`` is none of these.
         ModuleNotFoundError: ``prepare_data`` must generate, and scikit-learn or espeakng-loader
             is missing.
         RuntimeError: ``setup`` finds no readable data and ``prepare_data`` was not called, or a
@@ -233,10 +251,24 @@ class AVDigitsDataModule(CachedDataModule):
         num_workers: int = 0,
         data_seed: int = 0,
         recipe: AVDigitsRecipe | None = None,
+        part: str = "all",
     ) -> None:
+        if part not in _PARTS:
+            raise ValueError(f"`part` must be one of {', '.join(_PARTS)}, but is {part!r}")
+        self.part = part
         self.recipe = AVDigitsRecipe() if recipe is None else recipe
         folder = default_root() if root is None else root
         super().__init__(folder, batch_size, seed, num_workers, data_seed)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load all splits into memory, and of the training split the part that is asked for."""
+        if self._splits:
+            return
+        super().setup(stage)
+        if self.part != "all":
+            first = torch.tensor(half_of(plan(self.recipe, self.data_seed)["train"]))
+            kept = first if self.part == "first" else ~first
+            self._splits["train"] = {key: x[kept] for key, x in self._splits["train"].items()}
 
     def generate(self) -> Arrays:
         """Make the arrays; see ``generate``."""

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.core.regulation import pull
 from inforeg_lightning.core.scores import ScoreFunction
-from inforeg_lightning.core.strength import gaps, strength
+from inforeg_lightning.core.strength import GAPS, gaps, strength
 from inforeg_lightning.core.window import Window, make_window
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
@@ -41,6 +41,9 @@ class InfoReg(Method):
         window: ``"paper"``, ``"official"``, ``"adaptive"``, ``"always"``, ``"outside"``,
             ``"never"``, a range of periods or a callable.
         score: ``"log_prob"`` (Eq. 8), ``"prob"``, ``"bce"``, ``"mse"`` or a callable.
+        gap: Whom a modality has to lead to be held back: those ``"weaker"`` than itself (Eq. 9 and
+            10), the mean of all ``"others"``, or the ``"strongest"`` of them; see
+            :func:`~inforeg_lightning.core.gaps`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -60,8 +63,12 @@ class InfoReg(Method):
         K: float = 0.04,
         window: WindowArgument = "paper",
         score: str | ScoreFunction = "log_prob",
+        gap: str = "weaker",
     ) -> None:
         super().__init__(window, score)
+        if gap not in GAPS:
+            raise ValueError(f"`gap` must be one of {[*GAPS]}, but is {gap!r}")
+        self.gap = gap
         self.beta = check_number("beta", beta, 0, 80, " (the paper searched 0.1 to 1.0)")
         self.K = float(K) if isinstance(K, numbers.Real) else K  # else the window refuses it
         self._handles: dict[int, RemovableHandle] = {}
@@ -70,8 +77,8 @@ class InfoReg(Method):
 
     @property
     def settings(self) -> dict[str, object]:
-        """β, K, window and score."""
-        return {"beta": self.beta, "K": self.K} | super().settings
+        """β, K, gap, window and score."""
+        return {"beta": self.beta, "K": self.K, "gap": self.gap} | super().settings
 
     @property
     def variant(self) -> str:
@@ -110,7 +117,7 @@ class InfoReg(Method):
 
     def strengths(self, scores: Tensor) -> Tensor:
         """α of each modality, shape ``(M,)`` (Eq. 16)."""
-        return strength(gaps(scores), self.beta)
+        return strength(gaps(scores, self.gap), self.beta)
 
     def edit(self, step: Step) -> Done:
         """Pull the encoders in their window (Eq. 12)."""
@@ -130,7 +137,7 @@ class InfoReg(Method):
                 done["pull"][modality] = alpha * (torch.nan if rate is None else rate)
                 if free_run is not None:
                     free_run.after_pull()
-        return {"gap": gaps(step.scores), **done}
+        return {"gap": gaps(step.scores, self.gap), **done}
 
     def describe_period(self, entry: Entry) -> None:
         """Add how far each encoder went by how far it would have gone without the pull."""

@@ -49,6 +49,11 @@ class ConvEncoder(nn.Module):
             stages += _stage(before, after, groups, pool)
         self.stages = nn.Sequential(*stages)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Where each stage begins."""
+        return [layer for layer in self.stages if isinstance(layer, nn.Conv2d)]
+
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, out_features)``."""
         features: Tensor = self.stages(x)

@@ -9,6 +9,7 @@ from helpers.modules import CLASSES, WIDTHS, Late, encoder_paths, make_batches, 
 from helpers.plain import NETS, Normed
 from helpers.trainers import quiet_trainer
 from inforeg_lightning import InfoRegCallback, report_unimodal
+from inforeg_lightning.core import GAPS
 
 EPOCHS = 6
 
@@ -33,7 +34,16 @@ def penalty(encoder, anchor):
     )
 
 
-def paper_loop(module, batches, beta, K):
+def lead(score, name, over="weaker"):
+    """By how much a modality leads, which is nothing for one that is not to be held back."""
+    others = [other for n, other in score.items() if n != name]
+    if over == "strongest":
+        return max(score[name] - max(others), 0.0)
+    of = [score[name] - s for s in others if s < score[name] or over == "others"]
+    return max(sum(of) / len(of), 0.0) if of else 0.0
+
+
+def paper_loop(module, batches, beta, K, over="weaker", throughout=False):
     """Equations 5 to 16 and 26, one by one. Returns weights and windows by epoch."""
     optimizer = module.configure_optimizers()
     encoders = {name: getattr(module, f"{name}_encoder") for name in module.names}
@@ -41,7 +51,7 @@ def paper_loop(module, batches, beta, K):
     weights, windows = [], []
     for epoch in range(EPOCHS):
         window = {
-            name: epoch >= 2 and (trace[-1] - trace[-2]) / trace[-1] > K
+            name: throughout or (epoch >= 2 and (trace[-1] - trace[-2]) / trace[-1] > K)
             for name, trace in traces.items()
         }
         anchors = {n: [p.detach().clone() for p in e.parameters()] for n, e in encoders.items()}
@@ -61,9 +71,8 @@ def paper_loop(module, batches, beta, K):
                 score[name] = float(log_p[torch.arange(len(log_p)), batch["label"]].mean())
             total = loss
             for name in module.names:
-                weaker = [score[name] - score[m] for m in module.names if score[m] < score[name]]
-                if weaker and window[name]:
-                    gap = torch.tensor(sum(weaker) / len(weaker), dtype=torch.float64)
+                gap = torch.tensor(lead(score, name, over), dtype=torch.float64)
+                if gap > 0 and window[name]:
                     alpha = torch.exp(beta * torch.tanh(gap))
                     total = total + alpha * penalty(encoders[name], anchors[name])
             optimizer.zero_grad()
@@ -186,6 +195,29 @@ def test_every_weight_of_every_epoch_is_that_of_the_paper(modalities, kind):
     assert [entry["in_window"] for entry in callback.history] == windows
     for name, trace in traces.items():
         assert [e["trace"][name] for e in callback.history] == pytest.approx(trace, rel=1e-12)
+
+
+@pytest.mark.parametrize("over", GAPS)
+def test_every_weight_of_every_epoch_is_that_of_the_gap(over):
+    batches = make_batches(3)
+    theirs, _, _ = paper_loop(
+        Normed(3, batches, **SETTINGS), batches, beta=0.7, K=0.02, over=over, throughout=True
+    )
+    callback = InfoRegCallback(encoder_paths(3), head="head", beta=0.7, window="always", gap=over)
+    module = train(callback, 3, batches, Normed)
+    assert_close(module.epoch_weights, theirs)
+
+
+def test_the_gaps_are_different_trainings():
+    batches = make_batches(3)
+    found = [
+        train(
+            InfoRegCallback(encoder_paths(3), head="head", window="always", gap=over), 3, batches
+        ).epoch_weights[-1]
+        for over in GAPS
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert max(float((found[one][n] - found[other][n]).abs().max()) for n in found[0]) > 1e-3
 
 
 @pytest.mark.parametrize(
