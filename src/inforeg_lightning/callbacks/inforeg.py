@@ -46,8 +46,9 @@ class InfoRegCallback(MethodCallback):
             ``"outside"`` (the complement of the paper's), ``"never"`` (only measures), a range
             ``(start, stop)`` of periods, or a callable as in :mod:`inforeg_lightning.core.window`.
         score: ``"log_prob"`` (Eq. 8; larger is stronger), ``"prob"``, ``"bce"`` for binary and
-            multi-label tasks, ``"mse"`` for regression (both: the negative of the loss), or a
-            callable ``(logits, target) -> per-sample score``.
+            multi-label tasks, ``"ordinal"`` for classes in order (a logit for each but the last),
+            ``"mse"`` for regression (all: the negative of the loss), or a callable
+            ``(logits, target) -> per-sample score``.
         period: ``"epoch"`` as in the paper, or a number of optimiser steps: what anchors, traces,
             windows and ``history`` count in.
         present: Where the batch says which samples have which modality: a key, an index, an

@@ -40,7 +40,8 @@ class InfoReg(Method):
             0.04.
         window: ``"paper"``, ``"official"``, ``"adaptive"``, ``"always"``, ``"outside"``,
             ``"never"``, a range of periods or a callable.
-        score: ``"log_prob"`` (Eq. 8), ``"prob"``, ``"bce"``, ``"mse"`` or a callable.
+        score: ``"log_prob"`` (Eq. 8), ``"prob"``, ``"bce"``, ``"ordinal"``, ``"mse"`` or a
+            callable.
 
     Raises:
         ValueError: An argument is out of range.

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from inforeg_lightning.models.conv import ConvEncoder
+from inforeg_lightning.models.conv import ConvEncoder, PixelEncoder
 from inforeg_lightning.models.fusion import (
     BottleneckFusion,
     ConcatFusion,
@@ -20,12 +20,14 @@ from inforeg_lightning.models.late_fusion import LateFusionClassifier
 from inforeg_lightning.models.mlp import MLPEncoder
 from inforeg_lightning.models.mmtm import MMTM
 from inforeg_lightning.models.sequence import SequenceTransformer
+from inforeg_lightning.models.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
 
 __all__ = [
     "MMTM",
+    "TASKS",
     "AudioResNet18",
     "BottleneckFusion",
     "ConcatFusion",
@@ -38,8 +40,10 @@ __all__ = [
     "LateFusionClassifier",
     "MLPEncoder",
     "MMTMFusion",
+    "PixelEncoder",
     "SequenceTransformer",
     "SumFusion",
+    "Task",
     "VideoResNet18",
 ]
 
