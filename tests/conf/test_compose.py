@@ -18,6 +18,7 @@ FROM_STORE = {"cremad", "kinetics_sounds"}
 FROM_FILES = {
     "av_mnist": r"data/av_mnist:\n  mnist/",
     "cmu_mosi": r"data/cmu_mosi:\n",
+    "cmu_mosi_regression": r"data/cmu_mosi:\n",
     "table": r"data/table:\n",
     "views": r"data/multiple_features:\n",
 }

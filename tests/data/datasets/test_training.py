@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from helpers.digit_files import write_sources
-from helpers.mosi_files import write_mosi
+from helpers.mosi_files import write_mosi, write_utterances
 from helpers.programs import run_program
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
@@ -138,13 +138,8 @@ def test_cmu_mosi_trains_by_its_recipe_and_reports_macro_f1(tmp_path):
     from inforeg_lightning.report import load_runs, markdown, summarise
 
     write_mosi(tmp_path / "raw")
-    small = [
-        f"+model.encoders.{m}.{size}"
-        for m in ("text", "audio", "vision")
-        for size in ("layers=1", "feedforward=8")
-    ]
     root, width = f"data.root={tmp_path / 'raw'}", "model.encoders.text.width=20"
-    result = train(tmp_path / "runs/seed=0", "experiment=cmu_mosi", root, width, *small)
+    result = train(tmp_path / "runs/seed=0", "experiment=cmu_mosi", root, width, *SMALL)
     assert set(result["last"]["probe"]) == {"text", "audio", "vision"}
     (run,), rejected = load_runs([tmp_path / "runs"])
     assert not rejected
@@ -154,6 +149,28 @@ def test_cmu_mosi_trains_by_its_recipe_and_reports_macro_f1(tmp_path):
     table = markdown(summary)
     assert "| method | fused | fused, macro F1 |" in table
     assert f"| {100 * f1:.1f} |" in table
+
+
+SMALL = [
+    f"+model.encoders.{m}.{size}"
+    for m in ("text", "audio", "vision")
+    for size in ("layers=1", "feedforward=8")
+]
+
+
+@pytest.mark.parametrize("form", ["pickle", "csv", "csv with gaps"])
+def test_cmu_mosi_learns_the_number_itself(tmp_path, form):
+    if form == "pickle":
+        write_mosi(tmp_path / "raw")
+    else:
+        write_utterances(tmp_path / "raw", ("audio/train0_1",) if "gaps" in form else ())
+    gaps = ["+data.gaps=true"] if "gaps" in form else []
+    arguments = ("experiment=cmu_mosi_regression", f"data.root={tmp_path / 'raw'}", *SMALL, *gaps)
+    result = train(tmp_path / "run", *arguments, "model.encoders.text.width=20")
+    assert (result["task"], result["metric"]) == ("regression", "mae")
+    assert {"mae", "correlation", "acc_7", "acc_2", "f1", "mae_text"} <= set(result["last"]["test"])
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert all(score < 0 for score in history[0]["score"].values())
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):
