@@ -21,6 +21,7 @@ from inforeg_lightning.models.mlp import MLPEncoder
 from inforeg_lightning.models.mmtm import MMTM
 from inforeg_lightning.models.sequence import SequenceTransformer
 from inforeg_lightning.models.tasks import TASKS, Task
+from inforeg_lightning.models.text import TextTransformer
 
 if TYPE_CHECKING:
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
@@ -44,6 +45,7 @@ __all__ = [
     "SequenceTransformer",
     "SumFusion",
     "Task",
+    "TextTransformer",
     "VideoResNet18",
 ]
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from helpers.digit_files import write_sources
 from helpers.mosi_files import write_mosi, write_utterances
+from helpers.own_data import write_own_data, write_table
 from helpers.programs import run_program
 from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
 from helpers.trainers import quiet_trainer
@@ -171,6 +172,35 @@ def test_cmu_mosi_learns_the_number_itself(tmp_path, form):
     assert {"mae", "correlation", "acc_7", "acc_2", "f1", "mae_text"} <= set(result["last"]["test"])
     history = json.loads((tmp_path / "run/history.json").read_text())
     assert all(score < 0 for score in history[0]["score"].values())
+
+
+WORDS = (
+    "+data.modalities.caption={text:caption,words:6,vocabulary:12}",
+    "+model.encoders.caption={_target_:inforeg_lightning.models.TextTransformer}",
+    "+model.encoders.caption.vocabulary=${data.modalities.caption.vocabulary}",
+    "+modalities.caption=encoders.caption",
+    "+data.modalities.voice={sounds:clips,column:clip,seconds:0.5}",
+    "+model.encoders.voice={_target_:inforeg_lightning.models.ConvEncoder}",
+    "+modalities.voice=encoders.voice",
+    "callbacks.mslr.rates=[1,1,1,1]",
+)
+
+
+@pytest.mark.parametrize("task", ["classes", "regression"])
+def test_a_table_trains_with_words_sounds_and_gaps(tmp_path, task):
+    root = tmp_path / "raw"
+    rows = write_own_data(root)
+    for place, column in enumerate(("picture", "width", "clip", "caption") * 4):
+        rows[place][column] = ""
+    write_table(root, rows)
+    number = ("task=regression", "model.num_classes=1", "+data.label=weight")
+    more = number if task == "regression" else ()
+    arguments = ("experiment=table", f"data.root={root}", "+data.gaps=true", *WORDS, *more)
+    result = train(tmp_path / "run", *arguments)
+    assert set(result["last"]["probe"]) == {"picture", "record", "caption", "voice"}
+    assert result.get("metric") == ("mae" if task == "regression" else None)
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert all(score is not None for score in history[0]["score"].values())
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):
