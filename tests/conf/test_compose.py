@@ -19,6 +19,7 @@ FROM_FILES = {
     "av_mnist": r"data/av_mnist:\n  mnist/",
     "cmu_mosi": r"data/cmu_mosi:\n",
     "cmu_mosi_regression": r"data/cmu_mosi:\n",
+    "hateful_memes": r"data/hateful_memes:\n",
     "table": r"data/table:\n",
     "views": r"data/multiple_features:\n",
 }

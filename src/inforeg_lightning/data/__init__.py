@@ -4,6 +4,7 @@ from inforeg_lightning.data.av_digits import AVDigitsDataModule
 from inforeg_lightning.data.av_mnist import AVMNISTDataModule
 from inforeg_lightning.data.cmu_mosi import CMUMOSIDataModule
 from inforeg_lightning.data.cremad import CREMADDataModule
+from inforeg_lightning.data.hateful_memes import HatefulMemesDataModule
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
@@ -14,6 +15,7 @@ __all__ = [
     "AVMNISTDataModule",
     "CMUMOSIDataModule",
     "CREMADDataModule",
+    "HatefulMemesDataModule",
     "KineticsSoundsDataModule",
     "MultipleFeaturesDataModule",
     "SyntheticDataModule",

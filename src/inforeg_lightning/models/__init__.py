@@ -24,7 +24,7 @@ from inforeg_lightning.models.tasks import TASKS, Task
 from inforeg_lightning.models.text import TextTransformer
 
 if TYPE_CHECKING:
-    from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
+    from inforeg_lightning.models.resnet import AudioResNet18, ImageResNet18, VideoResNet18
 
 __all__ = [
     "MMTM",
@@ -36,6 +36,7 @@ __all__ = [
     "FiLMFusion",
     "FrameEncoder",
     "GatedFusion",
+    "ImageResNet18",
     "JointAttention",
     "JointAttentionClassifier",
     "LateFusionClassifier",
@@ -52,7 +53,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Only the ResNets need torchvision, an extra: the rest must import without it.
-    if name in ("AudioResNet18", "VideoResNet18"):
+    if name in ("AudioResNet18", "ImageResNet18", "VideoResNet18"):
         from inforeg_lightning.models import resnet
 
         return getattr(resnet, name)

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from helpers.digit_files import write_sources
+from helpers.meme_files import write_memes
 from helpers.mosi_files import write_mosi, write_utterances
 from helpers.own_data import write_own_data, write_table
 from helpers.programs import run_program
@@ -201,6 +202,14 @@ def test_a_table_trains_with_words_sounds_and_gaps(tmp_path, task):
     assert result.get("metric") == ("mae" if task == "regression" else None)
     history = json.loads((tmp_path / "run/history.json").read_text())
     assert all(score is not None for score in history[0]["score"].values())
+
+
+def test_hateful_memes_train_by_their_recipe_and_report_auroc(tmp_path):
+    write_memes(tmp_path / "raw")
+    result = train(tmp_path / "run", "experiment=hateful_memes", f"data.root={tmp_path / 'raw'}")
+    assert result["metrics"] == ["auroc"]
+    assert 0 <= result["last"]["test"]["auroc"] <= 1
+    assert set(result["last"]["probe"]) == {"image", "text"}
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):
