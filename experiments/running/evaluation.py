@@ -118,7 +118,7 @@ def _outputs(
         # As a Trainer would: some data make their pixels on the device.
         batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
         features = model.features(batch)
-        parts.append({m: z.cpu() for m, z in features.items()})
+        parts.append({m: z.cpu() for m, z in model.pooled(features).items()})
         logits.append(model.fuse(features).float().cpu())
         labels.append(batch["label"].cpu())
         masks.append({m: has.cpu() for m, has in batch.get("present", {}).items()})

@@ -26,6 +26,11 @@ def evaluate_run(run: Run) -> Subsets:
         weights = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     except OSError as error:
         raise RecipeError(f"{run.folder} cannot be evaluated again: {error}") from None
+    if (task := cfg.model.get("task", "classes")) != "classes":
+        raise RecipeError(
+            f"{run.folder}: accuracy by subset is of classes, and its task is {task}; "
+            "diagnosis.evaluate_subsets takes any metric"
+        )
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     model, data = build_model(cfg), build_data(cfg)

@@ -116,6 +116,19 @@ def test_samples_without_a_modality_train_and_count_where_they_are(composed, tas
     assert all(value is not None for value in history[0]["score"].values())
 
 
+def test_what_measures_accuracies_of_classes_alone_says_so(composed, result, tmp_path):
+    from running.diagnosing import run
+    from running.errors import RecipeError
+    from running.missing import evaluate_run
+
+    _, folder = result(composed, "regression")
+    (loaded,), _ = load_runs([folder])
+    with pytest.raises(RecipeError, match="accuracy by subset is of classes, and its task is reg"):
+        evaluate_run(loaded)
+    with pytest.raises(RecipeError, match=r"accuracies of classes, and model\.task is reg"):
+        run(composed("experiment=synthetic", *RECIPES["regression"]), [])
+
+
 def test_the_best_epoch_of_an_error_is_the_least(composed, tmp_path):
     from running.compose import Place
     from running.training import run

@@ -9,6 +9,7 @@ from inforeg_lightning.data.kinetics_sounds import KineticsSoundsDataModule
 from inforeg_lightning.data.multiple_features import MultipleFeaturesDataModule
 from inforeg_lightning.data.synthetic import SyntheticDataModule
 from inforeg_lightning.data.table import TableDataModule
+from inforeg_lightning.data.violent_flows import ViolentFlowsDataModule
 
 __all__ = [
     "AVDigitsDataModule",
@@ -20,4 +21,5 @@ __all__ = [
     "MultipleFeaturesDataModule",
     "SyntheticDataModule",
     "TableDataModule",
+    "ViolentFlowsDataModule",
 ]

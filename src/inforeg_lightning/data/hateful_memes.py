@@ -223,5 +223,5 @@ def read_picture(path: Path) -> NDArray[np.float32]:
         raise ValueError(f"{path} cannot be read as a picture ({error}); fetch it again") from None
     edge = (RESIZED - SIZE) // 2
     pixels = np.asarray(whole, np.float32)[edge : edge + SIZE, edge : edge + SIZE] / 255
-    normal = (pixels - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    normal = (pixels - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     return np.ascontiguousarray(normal.transpose(2, 0, 1), np.float32)

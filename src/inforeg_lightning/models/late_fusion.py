@@ -145,6 +145,10 @@ class LateFusionClassifier(L.LightningModule):
         logits: Tensor = self.head(torch.cat(parts, dim=dim) if self._concatenates else parts)
         return logits
 
+    def pooled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a probe reads of what :meth:`features` returns: here the same."""
+        return dict(features)
+
     def unimodal(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Modality -> its unimodal logits, ``(B, num_classes)``; see the class."""
         if isinstance(self.head, nn.Linear):

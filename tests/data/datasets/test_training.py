@@ -20,13 +20,19 @@ from helpers.meme_files import write_memes
 from helpers.mosi_files import write_mosi, write_utterances
 from helpers.own_data import write_own_data, write_table
 from helpers.programs import run_program
-from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
+from helpers.raw_media import (
+    kinetics_name,
+    write_cremad,
+    write_kinetics_sounds,
+    write_violent_flows,
+)
 from helpers.trainers import quiet_trainer
 from helpers.view_files import write_views
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
 from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
 from inforeg_lightning.data.prepare import prepare
+from inforeg_lightning.data.violent_flows import ViolentFlowsRecipe
 from inforeg_lightning.models import LateFusionClassifier
 
 # Lightning 2.6 on newer torch.
@@ -160,6 +166,16 @@ SMALL = [
 ]
 
 
+def test_cmu_mosi_trains_by_joint_attention_whose_logits_the_model_reports(tmp_path):
+    write_mosi(tmp_path / "raw")
+    root = f"data.root={tmp_path / 'raw'}"
+    result = train(tmp_path / "run", "experiment=cmu_mosi_joint", root)
+    assert set(result["last"]["probe"]) == {"text", "audio", "vision"}
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert set(history[0]["score"]) == {"text", "audio", "vision"}
+    assert all(score < 0 for score in history[0]["score"].values())
+
+
 @pytest.mark.parametrize("form", ["pickle", "csv", "csv with gaps"])
 def test_cmu_mosi_learns_the_number_itself(tmp_path, form):
     if form == "pickle":
@@ -210,6 +226,26 @@ def test_hateful_memes_train_by_their_recipe_and_report_auroc(tmp_path):
     assert result["metrics"] == ["auroc"]
     assert 0 <= result["last"]["test"]["auroc"] <= 1
     assert set(result["last"]["probe"]) == {"image", "text"}
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_violent_flows_train_by_their_recipe_fold_by_fold(tmp_path_factory, tmp_path, sound):
+    pytest.importorskip("cv2")
+    root = tmp_path_factory.getbasetemp() / "violent_flows"
+    if not (root / "store/store.json").exists():
+        write_violent_flows(root / "raw", silent=["1_violent_0", "2_non-violent_1"])
+        prepare(ViolentFlowsRecipe(), root / "raw", root / "store", workers=1)
+    with_sound = (
+        "+data.gaps=true",
+        "+model.encoders.audio={_target_:inforeg_lightning.models.AudioResNet18}",
+        "+modalities.audio=encoders.audio",
+        "callbacks.mslr.rates=[1,1,1]",
+    )
+    arguments = ("experiment=violent_flows", f"data.store={root / 'store'}", "data.fold=1")
+    result = train(tmp_path / "run", *arguments, *(with_sound if sound else ()))
+    assert set(result["last"]["probe"]) == {"video", "flow", *(["audio"] if sound else [])}
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert set(history[0]["trace"]) == set(result["modalities"])
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):
