@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from running.comparison_table import comparison_table
+from running.missing_table import missing_table
 from running.price_table import price_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,12 @@ PARTS = (
         "comparison",
         "experiments/results/av_digits_methods.json",
         comparison_table,
+    ),
+    Part(
+        "docs/experiments.md",
+        "missing",
+        "experiments/results/av_digits_missing.json",
+        missing_table,
     ),
     Part(
         "docs/methods.md",

@@ -38,4 +38,5 @@ def optical_flow(frame: NDArray[np.uint8], following: NDArray[np.uint8]) -> NDAr
     )  # fmt: skip
     length = np.linalg.norm(motion, axis=2, keepdims=True) / MOST
     scaled = np.concatenate([(motion / MOST + 1) / 2 * 255 + 0.5, length * 255], axis=2)
-    return np.clip(scaled, 0, 255).astype(np.uint8)
+    found: NDArray[np.uint8] = np.clip(scaled, 0, 255).astype(np.uint8)
+    return found
