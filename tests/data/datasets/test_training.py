@@ -233,7 +233,7 @@ def test_violent_flows_train_by_their_recipe_fold_by_fold(tmp_path_factory, tmp_
     pytest.importorskip("cv2")
     root = tmp_path_factory.getbasetemp() / "violent_flows"
     if not (root / "store/store.json").exists():
-        write_violent_flows(root / "raw", silent=["1_violent_0", "2_non-violent_1"])
+        write_violent_flows(root / "raw", 1, silent=["1_violent_0", "3_non-violent_0"])
         prepare(ViolentFlowsRecipe(), root / "raw", root / "store", workers=1)
     with_sound = (
         "+data.gaps=true",
