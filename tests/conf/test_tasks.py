@@ -155,6 +155,15 @@ def test_an_epoch_tells_of_the_metric_of_the_task(composed, tmp_path, capsys):
     assert any("test MAE (lower is better):" in line for line in lines)
 
 
+@pytest.mark.parametrize("task", ["binary", "ordinal", "regression", "pixels"])
+def test_modality_dropout_takes_every_task_and_gaps(composed, task, tmp_path):
+    dropout = ("callbacks=modality_dropout", "data.gaps=0.3")
+    found = train(composed, tmp_path / "run", *RECIPES[task], *dropout)
+    assert found["method"].startswith("modality_dropout")
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert all(math.isfinite(value) for value in history[0]["score"].values())
+
+
 def test_a_method_that_measures_classes_says_so_before_the_first_step(composed, tmp_path):
     from running.compose import Place
     from running.errors import RecipeError
