@@ -65,7 +65,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "AutoBalance": {},
     "PMR": {"period": 2},  # its prototypes are those of the period before
     "DGL": {},
-    "GBlending": {},
+    "GBlending": {"measure": "running"},  # else copies are trained apart, between epochs
     "MLB": {},
     "MMPareto": {},
     "ModalityDropout": {},

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from inforeg_lightning.core import (
     excess_redundancy,
+    feature_agreement,
     gain_growth,
     orthogonal_pull,
     redreg_strength,
@@ -64,3 +66,14 @@ def test_the_pull_is_orthogonal_to_each_gradient():
         along = rest if g.any() else torch.zeros_like(rest)
         torch.testing.assert_close(rest, along)
     torch.testing.assert_close(after[1], 0.5 * (parameters[1] - anchors[1]).detach())
+
+
+def test_agreement_is_the_mean_cosine_with_others_over_samples_that_have_both():
+    generator = torch.Generator().manual_seed(0)
+    features = {m: torch.randn(5, 3, generator=generator) for m in "abc"}
+    present = {"b": torch.tensor([True, False, True, True, False])}
+    found = feature_agreement(features, present)
+    ab = F.cosine_similarity(features["a"], features["b"])[present["b"]]
+    ac = F.cosine_similarity(features["a"], features["c"])
+    torch.testing.assert_close(found["a"], (ab.sum() + ac.sum(), torch.tensor(8.0)))
+    assert found["b"][1] == 6

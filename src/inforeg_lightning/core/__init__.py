@@ -29,6 +29,7 @@ from inforeg_lightning.core.pmr import (
 )
 from inforeg_lightning.core.redreg import (
     excess_redundancy,
+    feature_agreement,
     gain_growth,
     orthogonal_pull,
     redreg_strength,
@@ -72,6 +73,7 @@ __all__ = [
     "disentangled_logits",
     "dropped_modality",
     "excess_redundancy",
+    "feature_agreement",
     "gain_growth",
     "gaps",
     "gradient_noise",

@@ -1,8 +1,9 @@
 """RedReg: redundancy minus gain says when to pull the dominant modality, across its gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inforeg_lightning.core.strength import gaps, strength
@@ -38,6 +39,36 @@ def excess_redundancy(redundancy: Tensor, growth: Tensor, gamma: float) -> Tenso
         Shape ``(M,)``.
     """
     return redundancy - gamma * growth.clamp(min=0.0)
+
+
+def feature_agreement(
+    features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Cosines of the features of each modality and each other one, summed over samples and others.
+
+    Args:
+        features: Modality -> its features, each of shape ``(B, D)``.
+        present: Modality -> which samples have it, shape ``(B,)``, bool; all where it is left out.
+
+    Returns:
+        Modality -> the sum, and how many cosines are in it: those of samples that have both. Their
+        quotient is the mean.
+    """
+    unit = {m: F.normalize(z, dim=1) for m, z in features.items()}
+    found = {}
+    for modality, z in unit.items():
+        cosine = count = z.new_zeros(())
+        for other in unit:  # in their order: a set's differs between processes, and so would sums
+            if other == modality:
+                continue
+            both = z.new_ones(len(z))
+            for m in (modality, other):
+                if m in present:
+                    both = both * present[m].to(z.dtype)
+            cosine = cosine + ((z * unit[other]).sum(dim=1) * both).sum()
+            count = count + both.sum()
+        found[modality] = cosine, count
+    return found
 
 
 def redreg_strength(scores: Tensor, excess: Tensor, beta: float, threshold: float) -> Tensor:

@@ -7,23 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from inforeg_lightning.core._autograd import touch
 from inforeg_lightning.core.window import RangeWindow
+from inforeg_lightning.engine.batch import AtHead, Batch, Reported
 from inforeg_lightning.engine.book.history import Entry
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Tracker
 from inforeg_lightning.engine.checkpoint import read_state, write_state
-from inforeg_lightning.engine.checks import (
-    check_ignored,
-    check_period,
-)
-from inforeg_lightning.engine.context import Context, Forward, HeadInputs, Scales
+from inforeg_lightning.engine.checks import check_ignored, check_period
+from inforeg_lightning.engine.context import Context, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
 from inforeg_lightning.engine.finding import Finder
 from inforeg_lightning.engine.lent_parameters import join
 from inforeg_lightning.engine.method import Method
-from inforeg_lightning.engine.probe.head import HeadCall
 from inforeg_lightning.engine.probe.probe import UnimodalProbe
 from inforeg_lightning.engine.probe.target import check_present
 from inforeg_lightning.engine.reporting import check_report, ignore, listen, no_logits
@@ -31,8 +27,6 @@ from inforeg_lightning.engine.scoring import SCORES, StepScores
 from inforeg_lightning.engine.trials import Copies, Trials
 from inforeg_lightning.engine.unimodal_heads import UnimodalHeads
 from inforeg_lightning.engine.validation import Validation
-
-_Reported = tuple[Mapping[str, Tensor], Tensor, Mapping[str, Tensor]]
 
 
 class Engine:
@@ -87,17 +81,12 @@ class Engine:
         self.heads = UnimodalHeads(heads or "shared", self.modalities, name)
         self.processes = Processes()
         self.validation = Validation(method, self.tracker, ignore_index, self.heads)
-        self.refuses_early_backward = False
-        """Whether a backward pass before the scores is an error, for methods that edit the head."""
         self._context: Context | None = None
         self._scores = StepScores(
             self.modalities, score, ignore_index, method.needs_scores, method.scores_by_mean
         )
-        self._target: Tensor | None = None
-        self._present: Mapping[str, Tensor] = {}
-        self._reported: list[_Reported] = []
-        self._is_open = False
-        self._awaits_scores = False
+        self._batch = Batch()
+        self.at_head = AtHead(method, self.heads, self._batch, self.ignore_index, name)
         self._stepped = False
 
     @property
@@ -141,8 +130,8 @@ class Engine:
         Raises:
             ValueError: A path leads nowhere, or the modules do not fit.
         """
-        edit = self._edit_output if self.method.edits_head else None
-        replace = self._replace_inputs if self.method.replaces_features else None
+        edit = self.at_head.edit_output if self.method.edits_head else None
+        replace = self.at_head.replace_inputs if self.method.replaces_features else None
         changed = self._found.find(model, will_unfreeze, edit, replace)
         if not self.only_measures:
             self.heads.find(model)
@@ -254,10 +243,9 @@ class Engine:
         assert self._context is not None
         if self._stepped:
             self._forget_step()
-        self._is_open = self._awaits_scores = True
-        self._present = check_present(present, self.modalities) if present else {}
+        present = check_present(present, self.modalities) if present else {}
+        self._batch.open(None if self.probe is None else target, present)
         if self.probe is not None:
-            self._target = target
             self.probe.start()
         begins = self.tracker.sums is None
         if begins:
@@ -275,7 +263,7 @@ class Engine:
             ValueError: There are no unimodal logits, or they do not fit the target.
         """
         assert self._context is not None
-        target, self._awaits_scores = self._target, False
+        target, self._batch.awaits_scores = self._batch.target, False
         for logits, of_batch, present in self._logits_of_batch():
             if self._stepped:  # a second forward pass of a manually optimised batch
                 self._forget_step()
@@ -326,9 +314,7 @@ class Engine:
         """
         if self.probe is not None:
             self.probe.stop()
-        self._target, self._present, self._is_open = None, {}, False
-        self._awaits_scores = False
-        self._reported.clear()
+        self._batch.close()
         self.heads.last = None
         self.method.end_batch()
         self.tracker.fold()
@@ -357,15 +343,15 @@ class Engine:
         found = {m: z.detach() for m in self.modalities if (z := logits[m]) is not None}
         if self.validation.is_open:
             self.validation.add(found, target)
-        elif self._is_open:
-            self._reported.append((found, target, self._present))
+        elif self._batch.is_open:
+            self._batch.reported.append((found, target, self._batch.present))
 
     # Steps that a gradient scaler leaves out, in loops that do not tell
 
     @property
     def awaits_scores(self) -> bool:
         """Whether a batch is open whose scores have still to be added."""
-        return self._awaits_scores
+        return self._batch.awaits_scores
 
     @property
     def awaits_step(self) -> bool:
@@ -409,47 +395,21 @@ class Engine:
 
     # Inside
 
-    def _logits_of_batch(self) -> list[_Reported]:
-        reported = [*self._reported]
-        self._reported.clear()
-        if self.probe is not None and self._target is not None:
+    def _logits_of_batch(self) -> list[Reported]:
+        batch = self._batch
+        reported = [*batch.reported]
+        batch.reported.clear()
+        if self.probe is not None and batch.target is not None:
             known, self.heads.last = self.method.unimodal_logits() or self.heads.last, None
             logits = self.probe.logits() if known is None else known
             if known is not None:
                 self.probe.start()  # as `logits` does: another forward pass may follow
             if logits is not None:
-                reported.append((logits, self._target, self._present))
+                reported.append((logits, batch.target, batch.present))
         return reported
 
-    def _replace_inputs(self, call: HeadCall) -> list[Any] | None:
-        assert self._target is not None
-        inputs = HeadInputs(call, self._target, self.ignore_index, self._present)
-        features = self.method.features(inputs)
-        return None if features is None else call.replaced(features)
-
-    def _edit_output(self, call: HeadCall, output: Tensor) -> Tensor:
-        assert self._target is not None
-        forward = Forward(call, output, self._target, self.ignore_index, self._present)
-        edited = touch(self.method.forward(forward), self.heads.parameters())
-        if self.heads.modules and self.heads.last is None:
-            with torch.no_grad():  # the scores are of these heads also where no loss is
-                self.heads.logits(forward)
-        if self.refuses_early_backward and edited.requires_grad:
-            edited.register_hook(self._refuse_early_backward)  # type: ignore[no-untyped-call]
-        return edited
-
-    def _refuse_early_backward(self, gradient: Tensor) -> None:
-        if self._awaits_scores:
-            raise RuntimeError(
-                f"the backward pass has begun before {self.name} has seen the scores of the batch, "
-                "which decide what is passed back: leave the block of `with regulator.batch(...)` "
-                "before `loss.backward()`"
-            )
-
     def _forget_batch(self) -> None:
-        self._target, self._present, self._is_open = None, {}, False
-        self._awaits_scores = False
-        self._reported = []
+        self._batch.close()
         self.heads.last = None
         self.method.forget(Lifetime.BATCH)
         self._forget_step()

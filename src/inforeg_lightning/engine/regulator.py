@@ -1,6 +1,5 @@
 """A method in any loop of PyTorch: the one entry outside Lightning."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -10,7 +9,6 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from inforeg_lightning.engine.checks import check_held, check_optimizers, shown
 from inforeg_lightning.engine.context import Scales
@@ -26,19 +24,15 @@ from inforeg_lightning.engine.probe.target import (
     find_target,
 )
 from inforeg_lightning.engine.reporting import listen
-from inforeg_lightning.engine.summary import (
-    describe_end,
-    describe_start,
-    history_frame,
-    plot_history,
-    warn_of_idle_window,
-)
-from inforeg_lightning.engine.wrappers import closure_of, layers_of, optimizers_of
+from inforeg_lightning.engine.stepping import Steps
+from inforeg_lightning.engine.summary import describe_end, describe_start, warn_of_idle_window
+from inforeg_lightning.engine.with_history import WithHistory
+from inforeg_lightning.engine.wrappers import layers_of, optimizers_of
 
 _AT_WORK: "WeakKeyDictionary[Optimizer, WeakSet[Regulator]]" = WeakKeyDictionary()
 
 
-class Regulator:
+class Regulator(WithHistory):
     """Run a balancing method in a loop of your own.
 
     Gradients are edited as the optimizer steps, by a hook of its own: after accumulation, averaging
@@ -115,12 +109,9 @@ class Regulator:
         self.target, self.present, self.scaler, self.combine = target, present, scaler, combine
         name = f"Regulator({type(method).__name__})"
         self.engine = Engine(method, encoders, head, ignore_index, period, name)
-        self._handles: list[RemovableHandle] = []
         self._epoch: int | None = None
         self._epoch_of_state: int | None = None
         self._is_open = False
-        self._stepping: Counter[Optimizer] = Counter()
-        self._steps = 0
         self._planned_epochs = planned_epochs
         check_optimizers(self.optimizers, has_scaler=scaler is not None)
         method.check(self.model, self.optimizers)
@@ -131,29 +122,12 @@ class Regulator:
         self.engine.reset()
         if self.engine.adds_heads:
             self._add_heads()
-        self.engine.refuses_early_backward = True
+        self.engine.at_head.refuses_early_backward = True
         for layer in layers[:-1]:  # whichever of them a training step reports for
             listen(self.engine, layer)
         for inner in self.optimizers:
             _AT_WORK.setdefault(inner, WeakSet()).add(self)
-            self._handles.append(inner.register_step_pre_hook(self._before_step))
-            self._handles.append(inner.register_step_post_hook(self._after_step))
-
-    @property
-    def method(self) -> Method:
-        """What is measured and done."""
-        return self.engine.method
-
-    @property
-    def unimodal_heads(self) -> dict[str, nn.Module]:
-        """Modality -> its unimodal head; empty for ``"shared"``. They are not part of the model."""
-        return dict(self.engine.heads.modules)
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """One plain dict per period that has ended; see the method's callback."""
-        self._take_in()
-        return self.engine.tracker.history
+        self._steps = Steps(self.optimizers, self._before_step)
 
     # Training
 
@@ -163,7 +137,7 @@ class Regulator:
         Raises:
             RuntimeError: The one before has not been ended, or the Regulator is closed.
         """
-        if not self._handles:
+        if not self._steps.are_watched:
             raise RuntimeError("this Regulator is closed: make a new one to train on")
         if self._epoch is not None:
             raise RuntimeError(
@@ -172,7 +146,7 @@ class Regulator:
             )
         is_new = self.engine.find(self.model)
         if is_new and self.engine.is_attached and self.engine.tracker.sums is not None:
-            self.engine.end_period(self._steps)  # anchors are of the modules before
+            self.engine.end_period(self._steps.made)  # anchors are of the modules before
         if is_new or not self.engine.is_attached:
             self._attach()
         if self._epoch_of_state not in (None, epoch):
@@ -221,7 +195,7 @@ class Regulator:
             self.engine.validation.end_batch()
             return
         assert self._epoch is not None
-        self._stepping.clear()  # of steps that failed
+        self._steps.forget_failed()
         self._take_in(next_batch=True)
         self.engine.begin_batch(target, present or {}, self._scales(loss_scale), self._epoch)
         self._is_open = True
@@ -284,7 +258,7 @@ class Regulator:
         Gradients that wait for their step are in no checkpoint: save after a step.
         """
         self._take_in()
-        counts = {"steps": self._steps, "open_epoch": self._epoch}
+        counts = {"steps": self._steps.made, "open_epoch": self._epoch}
         return deepcopy(self.engine.state_dict()) | counts  # training goes on in these very tensors
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -295,7 +269,8 @@ class Regulator:
                 periods.
         """
         self.engine.load_state_dict(deepcopy(dict(state)))
-        self._steps, self._epoch_of_state, self._epoch = state["steps"], state["open_epoch"], None
+        self._steps.made, self._epoch_of_state = state["steps"], state["open_epoch"]
+        self._epoch = None
         if self.engine.is_attached:
             self._attach()
 
@@ -305,9 +280,7 @@ class Regulator:
         self._is_open = False
         self.engine.close()
         leave(self.engine.heads.added_parameters(), self.optimizers)
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._steps.remove()
         for inner in self.optimizers:
             _AT_WORK.get(inner, WeakSet()).discard(self)
 
@@ -317,20 +290,15 @@ class Regulator:
         """What is regulated and what was done, in words; once a batch has been seen."""
         return "\n".join([*describe_start(self.engine), describe_end(self.engine)])
 
-    def plot(self, quantity: str = "trace") -> Any:
-        """A ``matplotlib`` figure of a quantity of the history; see the callback's ``plot``."""
-        return plot_history(self.history, self.engine.modalities, quantity)
-
-    def frame(self) -> Any:
-        """The history as a tidy ``pandas.DataFrame``."""
-        return history_frame(self.history)
-
     def __repr__(self) -> str:
         """The method and the paths."""
-        paths = {m: p[0] if len(p) == 1 else [*p] for m, p in self.engine.paths.items()}
+        paths = self._shown_paths()
         return f"Regulator({paths}, {self.engine.method!r}, head={self.engine.head_path!r})"
 
     # Inside
+
+    def _bring_history_up_to_date(self) -> None:
+        self._take_in()
 
     def _add_heads(self) -> None:
         """Make unimodal heads, and have the optimizer train them."""
@@ -372,13 +340,10 @@ class Regulator:
                         "or give both combine=True."
                     )
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._stepping[optimizer] += 1
-        if self._stepping[optimizer] > 1:
-            return  # the step of a subclass calls that of its base, which has the hook as well
+    def _before_step(self, optimizer: Optimizer, has_closure: bool) -> None:
         if not self.engine.is_attached or self.engine.tracker.sums is None:
             return  # a step of the user's own, outside of the epochs
-        if closure_of(args, kwargs) is not None:
+        if has_closure:
             raise RuntimeError(
                 "the optimizer's step() was given a closure, which makes the gradients after the "
                 "Regulator has looked for them: call backward() first, and step() without"
@@ -388,12 +353,7 @@ class Regulator:
         if self._is_open:
             self._score()
         average(self.engine.heads.added_parameters(), self.engine.processes, optimizer)
-        self.engine.before_step(optimizer, self._steps)
-
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self._stepping[optimizer] -= 1
-        if self._stepping[optimizer] == 0:
-            self._steps += 1
+        self.engine.before_step(optimizer, self._steps.made)
 
     def _score(self) -> None:
         """Add the scores of the batch that is open, once."""
@@ -414,7 +374,7 @@ class Regulator:
             self.engine.skip_step()
         is_over = next_batch or not self.engine.awaits_step
         if is_over and self.engine.end_batch():
-            self.engine.end_period(self._steps)
+            self.engine.end_period(self._steps.made)
 
     def _was_skipped(self) -> bool:
         """Whether batches wait for their step, but their gradients are gone."""
@@ -426,7 +386,7 @@ class Regulator:
         self._take_in(next_batch=True)
         self.engine.method.end_epoch()
         if self.engine.period == "epoch" and self.engine.tracker.sums is not None:
-            self.engine.end_period(self._steps)
+            self.engine.end_period(self._steps.made)
         self._epoch = None
 
     def _scales(self, loss_scale: float) -> Scales:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -11,6 +10,7 @@ from inforeg_lightning.core._autograd import attach_loss
 from inforeg_lightning.core._numeric import at_least_float32, sum_dtype
 from inforeg_lightning.core.redreg import (
     excess_redundancy,
+    feature_agreement,
     gain_growth,
     orthogonal_pull,
     redreg_strength,
@@ -286,19 +286,7 @@ class RedReg(Method):
                 f"they are {widths} wide. Give the encoders equal widths, or pass agreement=None "
                 "to go without this gate."
             )
-        unit = {m: F.normalize(z, dim=1) for m, z in features.items()}
-        found = {}
-        for modality, z in unit.items():
-            cosine = count = z.new_zeros(())
-            for other in unit.keys() - {modality}:
-                both = z.new_ones(len(z))
-                for m in (modality, other):
-                    if m in forward.present:
-                        both = both * forward.present[m].to(z.dtype)
-                cosine = cosine + ((z * unit[other]).sum(dim=1) * both).sum()
-                count = count + both.sum()
-            found[modality] = cosine, count
-        return found
+        return feature_agreement(features, forward.present)
 
     def _generator(self, device: torch.device) -> torch.Generator:
         assert self._seed is not None

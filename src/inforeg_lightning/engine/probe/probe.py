@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, TypeVar
-from weakref import ref
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.hooks import RemovableHandle
 
+from inforeg_lightning.engine.probe.forward_hook import ForwardHook
 from inforeg_lightning.engine.probe.graph import present_in
 from inforeg_lightning.engine.probe.head import HeadCall, plain_linear, remedy
 from inforeg_lightning.engine.probe.layout import Layout
@@ -78,14 +78,14 @@ class UnimodalProbe:
         self._watching = False
         self._edited = False
         self._is_training = True
-        before, after = _Hook(self, "head"), _Hook(self, "output")
+        before, after = ForwardHook(self, "head"), ForwardHook(self, "output")
         self._handles: list[RemovableHandle] = [
             head.register_forward_pre_hook(before, with_kwargs=True)
         ]
         if edit is not None:
             self._handles.append(head.register_forward_hook(after, with_kwargs=True))
         for modality, modules in encoders.items():
-            hook = _Hook(self, "encoder", modality)
+            hook = ForwardHook(self, "encoder", modality)
             self._handles += [module.register_forward_hook(hook) for module in modules]
 
     def watches(self, encoders: Mapping[str, Sequence[nn.Module]], head: nn.Module) -> bool:
@@ -301,36 +301,6 @@ class UnimodalProbe:
         self._marks.made = []
         for outputs in self._outputs.values():
             outputs.clear()
-
-
-class _Hook:
-    """A forward hook that a copied or pickled module forgets, instead of taking the probe along."""
-
-    def __init__(
-        self,
-        probe: UnimodalProbe | None,
-        sees: Literal["encoder", "head", "output"],
-        modality: str = "",
-    ) -> None:
-        self.probe = None if probe is None else ref(probe)
-        self.sees: Literal["encoder", "head", "output"] = sees
-        self.modality = modality
-
-    def __call__(self, module: nn.Module, args: Any, *rest: Any) -> Any:
-        probe = None if self.probe is None else self.probe()
-        if probe is None:
-            return None
-        if self.sees == "output":
-            return probe.see_output(args, *rest)
-        if self.sees == "head":
-            return probe.see_head(args, *rest)
-        return probe.see_encoder(self.modality, *rest)
-
-    def __deepcopy__(self, memo: Any) -> "_Hook":
-        return _Hook(None, self.sees, self.modality)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Hook, (None, self.sees, self.modality)
 
 
 def _of_samples(shapes: tuple[Any, ...]) -> tuple[Any, ...]:
