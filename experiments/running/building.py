@@ -1,6 +1,8 @@
 """Build what a configuration names; whatever cannot be built is one error that says where."""
 
+import inspect
 import logging
+import pkgutil
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
+from inforeg_lightning.models.tasks import TASKS
 from running.errors import RecipeError
 
 # Lightning 2.6.6 itself calls what torch 2.14 deprecates; nothing here can avoid it.
@@ -35,12 +38,35 @@ def build_model(cfg: DictConfig) -> L.LightningModule:
 
 
 def build_methods(cfg: DictConfig) -> list[Callback]:
-    """The callbacks that ``callbacks`` names; none for plain joint training."""
+    """The callbacks that ``callbacks`` names; none for plain joint training.
+
+    What follows from model and data is said to them here, where their files say nothing else: the
+    ``score`` of the task (where a method has one), and where samples lack a modality.
+    """
     return [
-        _built(f"callbacks.{name}", lambda node=node: instantiate(node, _convert_="all"))
+        _built(
+            f"callbacks.{name}",
+            lambda node=node: instantiate(node, _convert_="all", **_implied(cfg, node)),
+        )
         for name, node in cfg.callbacks.items()
         if isinstance(node, DictConfig) and "_target_" in node
     ]
+
+
+def _implied(cfg: DictConfig, node: DictConfig) -> dict[str, Any]:
+    known = inspect.signature(pkgutil.resolve_name(node["_target_"])).parameters
+    task = TASKS.get(cfg.model.get("task", "classes"))
+    found: dict[str, Any] = {}
+    if task is not None and task.score != "log_prob":
+        found["score"] = task.score
+    if cfg.data.get("gaps"):
+        found["present"] = "present"
+    return {name: value for name, value in found.items() if name in known and name not in node}
+
+
+def metric_of_model(model: L.LightningModule) -> str:
+    """The metric by which validation chooses among a model's epochs."""
+    return TASKS[getattr(model, "task", "classes")].metric
 
 
 def build_trainer(cfg: DictConfig, **given: Any) -> L.Trainer:

@@ -1,9 +1,9 @@
 """The comparison of methods as Markdown, from what ``study.py comparison`` kept of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from inforeg_lightning.report import mean_interval
+from running.cells import difference_cell, line, mean_cell, p_cell, signed
 from running.contrasts import Contrast, contrasts, mean_ranks
 
 _HEAD = (
@@ -30,20 +30,20 @@ def comparison_table(kept: Mapping[str, Any]) -> str:
         "AV-Digits is one kind of world: the modality that is learnt fast generalises badly, the "
         "slow one well. A row's verdict is about it.",
         "",
-        _line(_HEAD),
-        _line(["---", *["---:"] * 5, "---", "---:", "---:"]),
-        *(_line(_cells(whole[name], compared.get(name), ranks[name])) for name in order),
+        line(_HEAD),
+        line(["---", *["---:"] * 5, "---", "---:", "---:"]),
+        *(line(_cells(whole[name], compared.get(name), ranks[name])) for name in order),
         "",
         f"{len(seeds)} seeds, {len(compared)} comparisons. Fused and probes: test accuracy in %, "
         "last epoch, mean ± 95 % t interval. To joint",
         "training: paired difference in points, with intervals that hold for all rows at once "
         "(Bonferroni). p: paired t test, adjusted",
-        f"by Holm's method; ranks are over the seeds (Friedman p {_p(friedman)}).",
+        f"by Holm's method; ranks are over the seeds (Friedman p {p_cell(friedman)}).",
     ]
     if left := [row["title"] for name, row in rows.items() if name not in whole]:
         lines += ["", f"Left out, as seeds are missing: {', '.join(left)}."]
-    lines += ["", "What validation chose:", "", _line(["row", "setting"]), _line(["---", "---"])]
-    lines += [_line([whole[n]["title"], _setting(whole[n])]) for n in order if whole[n]["setting"]]
+    lines += ["", "What validation chose:", "", line(["row", "setting"]), line(["---", "---"])]
+    lines += [line([whole[n]["title"], _setting(whole[n])]) for n in order if whole[n]["setting"]]
     return "\n".join(lines)
 
 
@@ -51,15 +51,11 @@ def _cells(row: Mapping[str, Any], contrast: Contrast | None, rank: float) -> li
     against = ["", "", ""]
     verdict = ""
     if contrast is not None:
-        half = 100 * (contrast.difference.half_width or 0.0)
-        against = [
-            f"{_sign(100 * contrast.difference.mean)} ± {half:.1f}",
-            _p(contrast.p),
-            _sign(contrast.effect),
-        ]
+        against = [difference_cell(contrast), p_cell(contrast.p), signed(contrast.effect)]
         verdict = contrast.verdict()
-    probes = [_mean(row["test"].get(f"probe_{m}")) for m in ("audio", "image")]
-    return [row["title"], _mean(row["test"]["accuracy"]), *against, f"{rank:.1f}", verdict, *probes]
+    probes = [mean_cell(row["test"].get(f"probe_{m}")) for m in ("audio", "image")]
+    fused = mean_cell(row["test"]["accuracy"])
+    return [row["title"], fused, *against, f"{rank:.1f}", verdict, *probes]
 
 
 def _by_seed(row: Mapping[str, Any], quantity: str) -> dict[int, float]:
@@ -73,22 +69,3 @@ def _setting(row: Mapping[str, Any]) -> str:
     # Of an argument that is given twice, the last holds.
     last = {k.split(".", 1)[1]: v for k, v in (o.split("=", 1) for o in own)}
     return ", ".join(f"`{key}={value}`" for key, value in last.items()) or "the recipe's, default"
-
-
-def _mean(values: Sequence[float] | None) -> str:
-    if not values:
-        return "–"
-    found = mean_interval([100 * value for value in values])
-    return f"{found.mean:.1f} ± {found.half_width or 0.0:.1f}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _sign(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -33,6 +33,11 @@ def run(cfg: DictConfig, command: Sequence[str]) -> Diagnosis:
     Raises:
         RecipeError: The configuration does not allow a diagnosis.
     """
+    if (task := cfg.model.get("task", "classes")) != "classes":
+        raise RecipeError(
+            f"a diagnosis compares accuracies of classes, and model.task is {task}; "
+            "report_unimodal and InfoReg with window='never' measure scores of any task"
+        )
     out = Path(cfg.runs, cfg.name, FOLDER)
     if switch("rerun", cfg.rerun):
         shutil.rmtree(out, ignore_errors=True)

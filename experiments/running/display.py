@@ -80,8 +80,8 @@ class Display:
             )
 
     def _epoch(self, event: Event, name: str) -> None:
-        epoch, epochs, accuracy = event.detail.number, event.detail.of, event.detail.accuracy
-        note = "" if accuracy is None else f"val accuracy {accuracy:.3f}"
+        epoch, epochs, value = event.detail.number, event.detail.of, event.detail.value
+        note = "" if value is None else f"val {event.detail.metric} {value:.3f}"
         if event.task in self.lines:
             line = self.lines[event.task]
             self.bars.update(line, completed=epoch, total=epochs, note=note)

@@ -9,15 +9,14 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from inforeg_lightning.models import LateFusionClassifier
 from inforeg_lightning.report.folder import Features, write_features
+from running.probes import linear_probe
 
 _MOST_KEPT = 1000
+_ONE_CLASS = ("classes", "binary", "ordinal")
+"""Tasks in which a sample has one class, by which a figure may colour it."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,23 @@ class Outputs:
     """What a model makes of one split.
 
     Attributes:
-        features: Modality -> features, ``(N, D)``.
-        log_probabilities: Of the fused prediction, ``(N, C)``.
-        label: True classes, ``(N,)``.
+        features: Modality -> features, ``(N, D)`` of classes.
+        label: The targets, of classes ``(N,)``.
+        present: Modality -> which samples have it, ``(N,)``, bool; a modality that all have may be
+            left out.
+        log_probabilities: Of the fused prediction, ``(N, C)``; ``None`` where a sample is not one
+            of some classes.
     """
 
     features: Mapping[str, np.ndarray]
-    log_probabilities: np.ndarray
     label: np.ndarray
+    present: Mapping[str, np.ndarray]
+    log_probabilities: np.ndarray | None
+
+    def of(self, modality: str) -> tuple[np.ndarray, np.ndarray]:
+        """Features and targets of the samples that have a modality."""
+        values, has = self.features[modality], self.present.get(modality)
+        return (values, self.label) if has is None else (values[has], self.label[has])
 
 
 def evaluate(
@@ -54,8 +62,8 @@ def evaluate(
 
     Returns:
         ``epoch`` (counted from 0) of the checkpoint; ``val`` and ``test``, each metric by its
-        name; ``probe``, each modality's test accuracy of a linear probe. And what the model makes
-        of the validation and test sets.
+        name; ``probe``, each modality's test value of a linear probe. And what the model makes of
+        the validation and test sets.
     """
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model.load_state_dict(saved["state_dict"])
@@ -69,32 +77,22 @@ def evaluate(
         "test": data.test_dataloader(),
     }
     outputs = {split: _outputs(model, data, of, device) for split, of in loaders.items()}
-    names = getattr(data, "class_names", range(data.num_classes))
-    write_features(folder, _sample(outputs["test"], names))
+    if model.task in _ONE_CLASS:
+        names = getattr(data, "class_names", range(data.num_classes))
+        write_features(folder, _sample(outputs["test"], names))
     metrics = {
         "epoch": int(saved["epoch"]),
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "val": {name.removeprefix("val/"): value for name, value in val.items()},
         "test": {name.removeprefix("test/"): value for name, value in test.items()},
-        "probe": linear_probes(outputs["train"], outputs["test"]),
+        "probe": {
+            modality: linear_probe(
+                model.task, outputs["train"].of(modality), outputs["test"].of(modality)
+            )
+            for modality in model.modalities
+        },
     }
     return metrics, {split: outputs[split] for split in ("val", "test")}
-
-
-def linear_probes(train: Outputs, test: Outputs) -> dict[str, float]:
-    """Test accuracy of a logistic regression on each frozen encoder's training features.
-
-    The fused head's share for a modality shows what the head uses; a probe shows what the encoder
-    knows. The share exaggerates suppression: where it is right at 15 %, a probe may be at 92 %.
-    """
-    accuracies = {}
-    # One thread: runs beside each other would fight for cores, and sums keep their order.
-    with threadpool_limits(1):
-        for modality, features in train.features.items():
-            probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-            probe.fit(features, train.label)
-            accuracies[modality] = float(probe.score(test.features[modality], test.label))
-    return accuracies
 
 
 def _sample(outputs: Outputs, class_names: Iterable[Any]) -> Features:
@@ -113,17 +111,28 @@ def _outputs(
     device: torch.device,
 ) -> Outputs:
     parts: list[dict[str, torch.Tensor]] = []
+    masks: list[Mapping[str, torch.Tensor]] = []
     logits: list[torch.Tensor] = []
     labels: list[torch.Tensor] = []
     for batch in batches:
         # As a Trainer would: some data make their pixels on the device.
         batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
         features = model.features(batch)
-        parts.append({m: z.cpu() for m, z in features.items()})
+        parts.append({m: z.cpu() for m, z in model.pooled(features).items()})
         logits.append(model.fuse(features).float().cpu())
         labels.append(batch["label"].cpu())
+        masks.append({m: has.cpu() for m, has in batch.get("present", {}).items()})
     return Outputs(
         {m: torch.cat([part[m] for part in parts]).double().numpy() for m in parts[0]},
-        torch.cat(logits).log_softmax(dim=1).numpy(),
         torch.cat(labels).numpy(),
+        {m: torch.cat([mask[m] for mask in masks]).numpy() for m in masks[0]},
+        _log_probabilities(model.task, torch.cat(logits)),
     )
+
+
+def _log_probabilities(task: str, logits: torch.Tensor) -> np.ndarray | None:
+    if task == "binary":  # one logit: that of the second class beside nothing
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    elif task != "classes":
+        return None
+    return logits.log_softmax(dim=1).numpy()

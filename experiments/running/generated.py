@@ -14,6 +14,7 @@ from running import study_table
 from running.claims.tables import claims_table, rows_tables, star_table
 from running.comparison_table import comparison_table
 from running.map.page import map_tables
+from running.missing_table import missing_table
 from running.price_table import price_table
 from running.windows_table import windows_table
 
@@ -64,6 +65,12 @@ PARTS = (
         "comparison",
         _COMPARISON,
         comparison_table,
+    ),
+    Part(
+        "docs/experiments.md",
+        "missing",
+        "experiments/results/av_digits_missing.json",
+        missing_table,
     ),
     Part(
         "docs/methods.md",

@@ -7,6 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from inforeg_lightning.diagnosis import DiagnosisError, Subsets, compare_subsets, evaluate_subsets
+from inforeg_lightning.diagnosis.subsets import subset_title
 from inforeg_lightning.report import Run
 from inforeg_lightning.report.folder import CHECKPOINT_FOLDER, CONFIG
 from running.building import build_data, build_model
@@ -25,6 +26,11 @@ def evaluate_run(run: Run) -> Subsets:
         weights = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     except OSError as error:
         raise RecipeError(f"{run.folder} cannot be evaluated again: {error}") from None
+    if (task := cfg.model.get("task", "classes")) != "classes":
+        raise RecipeError(
+            f"{run.folder}: accuracy by subset is of classes, and its task is {task}; "
+            "diagnosis.evaluate_subsets takes any metric"
+        )
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     model, data = build_model(cfg), build_data(cfg)
@@ -38,6 +44,29 @@ def evaluate_run(run: Run) -> Subsets:
         return evaluate_subsets(model, encoders, "head", batches)
     except DiagnosisError as error:
         raise RecipeError(f"{run.folder}: {error}") from error
+
+
+def kept_subsets(runs: Iterable[Run]) -> dict[str, Any]:
+    """The accuracies of one experiment's runs by subset, as plain data for JSON.
+
+    Returns:
+        ``"experiment"``, ``"modalities"``, and ``"rows"``: the method -> its title, its seeds, and
+        the accuracy under each subset (its modalities joined by ``" + "``), a fraction per seed.
+
+    Raises:
+        RecipeError: A run cannot be evaluated.
+    """
+    kept: dict[str, Any] = {"rows": {}}
+    for run in sorted(runs, key=lambda run: run.seed):
+        kept |= {"experiment": run.experiment, "modalities": [*run.modalities]}
+        title = str(run.result["title"])
+        row = kept["rows"].setdefault(
+            run.group[0].split(",")[0], {"title": title, "seeds": [], "accuracy": {}}
+        )
+        row["seeds"].append(run.seed)
+        for subset, of in evaluate_run(run).values.items():
+            row["accuracy"].setdefault(subset_title(subset), []).append(round(of.value, 5))
+    return kept
 
 
 def subsets_table(runs: Iterable[Run]) -> str:

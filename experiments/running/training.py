@@ -24,12 +24,14 @@ from inforeg_lightning.report.folder import (
     write_predictions,
     write_result,
 )
+from inforeg_lightning.report.measures import ACCURACY, measure, metric_of
 from running.building import (
     beside_others,
     build_data,
     build_methods,
     build_model,
     build_trainer,
+    metric_of_model,
     share_batch,
 )
 from running.checks import switch
@@ -125,9 +127,11 @@ def _train(
             for name, file in (("best", best), ("last", last))
         }
         evaluations = {name: metrics for name, (metrics, _) in found.items()}
-        write_predictions(place.folder, _predictions({n: of for n, (_, of) in found.items()}))
+        outputs = {name: of for name, (_, of) in found.items()}
+        if (predictions := _predictions(outputs)) is not None:
+            write_predictions(place.folder, predictions)
     seconds = {"fit": fitted - started, "total": time.perf_counter() - started}
-    result = _result(cfg, place, trainer.current_epoch, seconds) | evaluations
+    result = _result(cfg, place, trainer.current_epoch, seconds) | _measured(model) | evaluations
     if health.diverged:
         result["diverged"] = health.diverged
     write_result(place.folder, result)
@@ -142,7 +146,7 @@ def _fit(
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data, model, methods = build_data(cfg), build_model(cfg), build_methods(cfg)
     methods += begin_from(cfg, model)
-    checkpoints = _checkpoints(place.folder / CHECKPOINT_FOLDER)
+    checkpoints = _checkpoints(place.folder / CHECKPOINT_FOLDER, metric_of_model(model))
     trainer = build_trainer(cfg, callbacks=[*methods, *watchers, *checkpoints], logger=logger)
     share_batch(data, trainer)
     trainer.fit(model, datamodule=data)
@@ -152,15 +156,14 @@ def _fit(
     return trainer, model, data, methods
 
 
-def _predictions(outputs: Mapping[str, Mapping[str, Outputs]]) -> Predictions:
-    return Predictions(
-        {
-            (name, split): o.log_probabilities
-            for name, of in outputs.items()
-            for split, o in of.items()
-        },
-        {split: o.label for split, o in outputs["last"].items()},
-    )
+def _predictions(outputs: Mapping[str, Mapping[str, Outputs]]) -> Predictions | None:
+    found = {
+        (name, split): o.log_probabilities
+        for name, of in outputs.items()
+        for split, o in of.items()
+        if o.log_probabilities is not None
+    }
+    return Predictions(found, {s: o.label for s, o in outputs["last"].items()}) if found else None
 
 
 def _judge(cfg: DictConfig, trainer: L.Trainer) -> L.Trainer:
@@ -173,14 +176,24 @@ def _judge(cfg: DictConfig, trainer: L.Trainer) -> L.Trainer:
     return build_trainer(cfg, logger=False, enable_checkpointing=False, **alone)
 
 
-def _checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+def _measured(model: L.LightningModule) -> dict[str, Any]:
+    """What a result says of its metrics, where they are not those of classes."""
+    task = getattr(model, "task", "classes")
+    further = [*getattr(model, "fused_metrics", ())]
+    metric = metric_of_model(model)
+    if task == "classes" and set(further) <= {ACCURACY, "macro_f1"}:
+        return {}
+    return {"task": task, "metric": metric, "metrics": [n for n in further if n != metric]}
+
+
+def _checkpoints(folder: Path, metric: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     # `save_last=True` would write only when the best is beaten, which is not the last epoch.
     return (
         ModelCheckpoint(
             folder,
             filename="best",
-            monitor="val/accuracy",  # never the test set
-            mode="max",
+            monitor=f"val/{metric}",  # never the test set
+            mode="min" if measure(metric).lower_is_better else "max",
             enable_version_counter=False,
         ),
         ModelCheckpoint(
@@ -228,13 +241,17 @@ def _processor() -> str:
 def _summary(result: Mapping[str, Any]) -> str:
     if "diverged" in result:
         return f"  {result['diverged']}; nothing is evaluated, and result.json says so"
-    lines = [f"  {result['epochs']} epochs in {result['seconds']['fit']:.0f} s; test accuracy:"]
+    metric = metric_of(result)
+    of = measure(metric)
+    better = " (lower is better)" if of.lower_is_better else ""
+    seconds = f"{result['epochs']} epochs in {result['seconds']['fit']:.0f} s"
+    lines = [f"  {seconds}; test {of.title}{better}:"]
     for name, chosen in (("best", "best epoch on validation"), ("last", "last epoch")):
         part = result[name]
         test = part["test"]
         heads = {
-            m: f"head {test[k]:.3f}, " for m in part["probe"] if (k := f"accuracy_{m}") in test
+            m: f"head {test[k]:.3f}, " for m in part["probe"] if (k := f"{metric}_{m}") in test
         }
-        of = "; ".join(f"{m}: {heads.get(m, '')}probe {p:.3f}" for m, p in part["probe"].items())
-        lines.append(f"    {chosen} ({part['epoch'] + 1}): {test['accuracy']:.3f} ({of})")
+        each = "; ".join(f"{m}: {heads.get(m, '')}probe {p:.3f}" for m, p in part["probe"].items())
+        lines.append(f"    {chosen} ({part['epoch'] + 1}): {test[metric]:.3f} ({each})")
     return "\n".join(lines)

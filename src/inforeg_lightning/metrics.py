@@ -1,10 +1,17 @@
 """What each modality is worth alone, and how far apart they lie; in the form of torchmetrics."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassF1Score,
+)
 
 
 def imbalance(accuracies: Mapping[str, float]) -> float:
@@ -89,3 +96,61 @@ class Imbalance(UnimodalAccuracy):
         """Max − min of the accuracies."""
         accuracies = self.correct / self.counted
         return accuracies.max() - accuracies.min()
+
+
+class ClassAUROC(MulticlassAUROC):
+    """The area under the ROC curve of logits of classes; of two classes the usual binary one.
+
+    ``update(logits, target)`` takes logits ``(B, C)``, also those that lie between 0 and 1, and
+    class indices ``(B,)``. Arguments are those of torchmetrics' ``MulticlassAUROC``.
+    """
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        super().update(preds.softmax(dim=1), target)
+
+
+class SevenClassAccuracy(MulticlassAccuracy):
+    """Acc-7 of a sentiment from -3 to 3: how often both numbers round to the same class.
+
+    As MMSA has it (``MetricsTop``): clipped to ±3 and rounded, half to even. ``update(preds,
+    target)`` takes numbers ``(B,)``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(7, average="micro")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        super().update(*((x.clamp(-3, 3).round() + 3).long() for x in (preds, target)))
+
+
+class SignAccuracy(BinaryAccuracy):
+    """Acc-2 of a sentiment: how often the sign is right, of targets that are not 0.
+
+    As MMSA's ``Non0_acc_2`` and MultiBench's ``eval_affect``. ``update(preds, target)`` takes
+    numbers ``(B,)``.
+    """
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        super().update(*_signs(preds, target))
+
+
+class SignF1(MulticlassF1Score):
+    """F1 of the sign of a sentiment, weighted by the classes' sizes, of targets that are not 0.
+
+    As MMSA's ``Non0_F1_score``. ``update(preds, target)`` takes numbers ``(B,)``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, average="weighted")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch."""
+        super().update(*_signs(preds, target))
+
+
+def _signs(preds: Tensor, target: Tensor) -> tuple[Any, Any]:
+    signed = target != 0
+    return (preds[signed] > 0).long(), (target[signed] > 0).long()

@@ -118,6 +118,21 @@ def test_a_sweep_is_evaluated_with_modalities_missing(sweep, start):
     assert len(said) == 5
 
 
+def test_what_is_kept_of_missing_modalities_is_what_the_runs_measured(sweep):
+    from inforeg_lightning.report import load_runs
+    from running.missing import kept_subsets
+
+    runs, _ = sweep
+    loaded, _ = load_runs([runs / "none"])
+    kept = kept_subsets(loaded)
+    assert (kept["experiment"], kept["modalities"]) == ("synthetic", ["audio", "image"])
+    row = kept["rows"]["none"]
+    assert (row["title"], row["seeds"]) == ("Joint training", [0])
+    assert [*row["accuracy"]] == ["audio + image", "audio", "image", "none"]
+    whole = loaded[0].value("last", "accuracy")
+    assert row["accuracy"]["audio + image"] == [pytest.approx(whole, abs=1e-5)]
+
+
 def test_report_without_runs_says_so(start, tmp_path):
     assert "no finished run" in start("report.py", tmp_path, cwd=tmp_path, status=1).stderr
 

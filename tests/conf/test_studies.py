@@ -32,6 +32,7 @@ STUDIES = [
     "table4",
     "table5",
     "table6",
+    "table7",
     "truth",
     "views",
 ]
@@ -164,6 +165,8 @@ def test_the_studies_are_the_files():
         ("cremad", "table4", 4),
         ("cremad", "beta", 7),
         ("cremad", "K", 7),
+        ("violent_flows", "table2", 2),
+        ("hateful_memes", "table2", 2),
         ("kinetics_sounds", "table2", 2),
         ("av_digits", "table4", 4),
         ("av_digits", "demo", 6),
@@ -196,6 +199,48 @@ def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, 
         )  # the paper's
     with_losses = {"table3": len(plan), "auto_balance": 1}.get(study, 0)
     assert sum(p.cfg.model.unimodal_losses for p in plan.values()) == with_losses
+
+
+def test_table7_averages_the_folds_seed_by_seed():
+    from pathlib import Path
+
+    from inforeg_lightning.report import Run, markdown
+    from running.study import load
+
+    study = load("table7")
+    jobs = study.jobs(study.methods, [0, 1])
+    assert len(jobs) == 2 * 2 * 6
+    results = {}
+    for place, job in enumerate(jobs):
+        method, experiment = (o.partition("=")[2] for o in job.overrides[:2])
+        fold = next((int(o[-1]) for o in job.overrides if "fold" in o), None)
+        names = ["video", "flow"] if experiment == "violent_flows" else ["image", "text"]
+        value = 0.5 + 0.01 * place if fold is None else 0.1 * fold + 0.05 * (method != "none")
+        test = {"accuracy": value, **{f"accuracy_{m}": value / 2 for m in names}}
+        part = {"val": test, "test": test, "probe": dict.fromkeys(names, 0.25)}
+        results[job] = Run(
+            Path("x"),
+            {
+                "experiment": experiment,
+                "method": method,
+                "title": {"none": "Joint training"}.get(method, "InfoReg"),
+                "variant": "" if fold is None else f"data.fold={fold}",
+                "seed": job.seed,
+                "modalities": names,
+                "epochs": 1,
+                **dict.fromkeys(("last", "best"), part),
+            },
+        )
+    memes, flows = study.tabulate([0, 1], results)
+    assert (memes.experiment, flows.experiment) == ("hateful_memes", "violent_flows")
+    # The mean of 0, 10, 20, 30 and 40 %, and 5 points more.
+    assert flows.cells[0, "last", "accuracy"].value.mean == pytest.approx(0.2)
+    assert flows.cells[1, "last", "accuracy"].difference.mean == pytest.approx(0.05)
+    assert [group.seeds for group in flows.groups] == [(0, 1), (0, 1)]
+    assert "| Joint training |" in markdown(flows)
+    without = {job: run for job, run in results.items() if "data.fold=3" not in job.overrides[-1]}
+    (alone,) = study.tabulate([0, 1], without)
+    assert alone.experiment == "hateful_memes"  # no seed has all folds
 
 
 def test_the_baselines_end_in_one_table(program, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from inforeg_lightning.core.scores import (
     at_least_float32,
     linear_unimodal_logits,
     log_probability,
+    ordinal_levels,
     probability,
 )
 
@@ -23,6 +24,11 @@ def literal_log_probability(logits, target):
         highest = max(row)
         rows.append(row[true] - highest - math.log(math.fsum(math.exp(x - highest) for x in row)))
     return rows
+
+
+def test_a_class_in_order_is_above_the_levels_below_it():
+    found = ordinal_levels(torch.tensor([0, 2, 3]), 3)
+    assert found.tolist() == [[False] * 3, [True, True, False], [True] * 3]
 
 
 def test_by_hand():

@@ -12,6 +12,7 @@ from helpers.trainers import quiet_trainer
 from inforeg_lightning.data import AVMNISTDataModule, av_mnist
 from inforeg_lightning.data.av_mnist import AVMNISTRecipe, generate, plan, read_mnist
 from inforeg_lightning.data.digits.files import Download, download, read_recording
+from inforeg_lightning.data.digits.recorded import LAYOUT
 from inforeg_lightning.data.loading.in_memory import SPLITS
 from inforeg_lightning.models import ConvEncoder, LateFusionClassifier
 
@@ -125,7 +126,7 @@ class TestSourcesThatCannotBeUsed:
         for ask in (module.check, module.prepare_data):
             with pytest.raises(FileNotFoundError) as caught:
                 ask()
-            for part in (str(tmp_path), av_mnist.LAYOUT, "download=True"):
+            for part in (str(tmp_path), LAYOUT, "download=True"):
                 assert part in str(caught.value)
         assert not list(tmp_path.glob("*.npz"))
 

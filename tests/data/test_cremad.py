@@ -179,7 +179,9 @@ def test_raters_are_right_where_most_name_the_intended_emotion_and_a_tie_is_not(
 
 def test_another_table_is_refused(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"is not CREMA-D's summaryTable\.csv.*but has \['a', 'b'\]"):
+    with pytest.raises(
+        ValueError, match=r"is not CREMA-D's summaryTable\.csv.*but has \['a', 'b'\]"
+    ):
         rater_accuracies(tmp_path / "other.csv")
     odd = summary_table(tmp_path / "summaryTable.csv", [("clip1", "A", "A", "A")])
     with pytest.raises(ValueError, match="'clip1' is no name of a clip"):

@@ -56,3 +56,34 @@ def write_mosi(root: Path, content: Any = None, name: str = "mosi_data.pkl", pro
     root.mkdir(parents=True, exist_ok=True)
     whole = multibench() if content is None else content
     (root / name).write_bytes(pickle.dumps(whole, protocol))
+
+
+def write_utterances(root: Path, lacking: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Write ``label.csv`` and a CSV file per utterance and modality, each of its own length.
+
+    Args:
+        root: The folder.
+        lacking: Files that are left out, as ``"audio/v0_1"``.
+
+    Returns:
+        The rows of the table.
+    """
+    draw, rows = np.random.default_rng(0), []
+    for split, size in SIZES.items():
+        for number, label in enumerate((np.linspace(-15, 15, size).round() / 5).tolist()):
+            video = f"{split}{number // 3}"
+            rows.append({"video_id": video, "clip_id": number, "label": label, "mode": split})
+            for modality, width in WIDTHS.items():
+                if f"{modality}/{video}_{number}" in lacking:
+                    continue
+                values = draw.standard_normal((int(draw.integers(2, 7)), width)) + label
+                # As tools write them: one with a header, one with a folder per video.
+                folder = root / modality / (video if modality == "vision" else "")
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"{number}.csv" if modality == "vision" else f"{video}_{number}.csv"
+                lines = [",".join(f"{x:.4f}" for x in frame) for frame in values]
+                head = [",".join(f"f{i}" for i in range(width))] if modality == "audio" else []
+                (folder / name).write_text("\n".join([*head, *lines]) + "\n")
+    lines = [",".join(map(str, row.values())) for row in rows]
+    (root / "label.csv").write_text("\n".join(["video_id,clip_id,label,mode", *lines]) + "\n")
+    return rows

@@ -114,6 +114,41 @@ def write_kinetics_sounds(
     return clips
 
 
+def write_violent_flows(
+    root: Path,
+    clips_per_class: int = 2,
+    silent: Sequence[str] = (),
+    faults: Mapping[str, str] | None = None,
+    seconds: float = 1.6,
+    size: tuple[int, int] = (60, 80),
+) -> list[RawClip]:
+    """Write clips ``<fold>/Violence/<n>.avi`` and ``<fold>/NonViolence/<n>.avi`` (MPEG-4 and mp3).
+
+    Args:
+        root: The folder of the folds.
+        clips_per_class: Clips of each class in each fold.
+        silent: Names of clips without a stream of sound.
+        faults: Name of a clip -> one of ``FAULTS``.
+        seconds: Length of a clip; real ones have 1 to 6.
+        size: Height and width of the video; real ones have 240 × 320.
+
+    Returns:
+        The clips, by the names that the recipe gives them, as ``1_violent_0``.
+    """
+    wanted = product(range(1, 6), (0, 1), range(clips_per_class))
+    names = {f"{f}_{('non-violent', 'violent')[c]}_{n}": c for f, c, n in wanted}
+    clips = _clips(names, faults)
+    for clip in clips:
+        fold, _, number = clip.name.split("_")
+        medium = _medium(clip, 2, seconds, size, Fraction(25), 44_100, 1)
+        path = root / fold / ("NonViolence", "Violence")[clip.label] / f"{number}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fault = "no_audio" if clip.name in silent else clip.fault
+        _write_video(path, medium, "mpeg4", "libmp3lame", fault)
+        _damage(clip.fault, video=path)
+    return clips
+
+
 def kinetics_name(label: int, index: int) -> str:
     """Name of a clip; ids begin with dashes and hold underscores, as YouTube's do."""
     return f"--{label:02d}_x-{index:03d}A_{60 + index:06d}_{70 + index:06d}"

@@ -263,6 +263,18 @@ def test_regression(name, head):
     assert_is_the_loss(module, score="mse")
 
 
+def ordinal_loss(logits, target):
+    above = torch.stack([target > level for level in range(logits.shape[1])], dim=1)
+    counted = target != -1
+    return F.binary_cross_entropy_with_logits(logits[counted], above[counted].to(logits))
+
+
+@pytest.mark.parametrize("head", [Plain, Task])
+def test_classes_in_order(head):
+    targets = masked(classes(count=4), -1)
+    assert_is_the_loss(head(3, targets, ordinal_loss), score="ordinal", ignore_index=-1)
+
+
 def test_answers_that_count_nowhere():
     targets = masked(normal(3), math.nan)
 
@@ -290,6 +302,8 @@ def indices(*values):
         (torch.full((8, 3), 2.0), {"score": "bce"}, "that holds 2, but there are answers from 0"),
         (torch.zeros(8, 4), {"score": "bce"}, "needs both of the same shape. Check `target=`"),
         (torch.zeros(8, 4), {"score": "mse"}, "needs both of the same shape. Check `target=`"),
+        (indices(0, 4), {"score": "ordinal"}, "that holds 4, but there are 3 logits, of 4 classes"),
+        (indices(0.0, 1.0), {"score": "ordinal"}, r"one logit for each level, \(B, C - 1\), and"),
     ],
 )
 def test_a_wrong_target_is_one_clear_error_in_the_first_batch(target, settings, message):

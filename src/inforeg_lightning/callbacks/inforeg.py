@@ -46,8 +46,9 @@ class InfoRegCallback(MethodCallback):
             ``"outside"`` (the complement of the paper's), ``"never"`` (only measures), a range
             ``(start, stop)`` of periods, or a callable as in :mod:`inforeg_lightning.core.window`.
         score: ``"log_prob"`` (Eq. 8; larger is stronger), ``"prob"``, ``"bce"`` for binary and
-            multi-label tasks, ``"mse"`` for regression (both: the negative of the loss), or a
-            callable ``(logits, target) -> per-sample score``.
+            multi-label tasks, ``"ordinal"`` for classes in order (a logit for each but the last),
+            ``"mse"`` for regression (all: the negative of the loss), or a callable
+            ``(logits, target) -> per-sample score``.
         gap: What :math:`\Delta_m` is with three modalities or more: the mean lead over those
             ``"weaker"`` than m (Eq. 9 and 10), which holds back all but the weakest; the lead over
             the mean of all ``"others"``; or over the ``"strongest"`` of them, which holds back the

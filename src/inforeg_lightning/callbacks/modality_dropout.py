@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from inforeg_lightning.callbacks.base import MethodCallback
+from inforeg_lightning.core.scores import ScoreFunction
 from inforeg_lightning.engine.method import WindowArgument
 from inforeg_lightning.engine.probe.target import Present, Target
 from inforeg_lightning.methods.modality_dropout import ModalityDropout
@@ -38,6 +39,9 @@ class ModalityDropoutCallback(MethodCallback):
         per: ``"sample"``, or ``"step"``: all samples of an optimiser step lose the same one.
         window: When it acts, as for :class:`~inforeg_lightning.InfoRegCallback`; a modality outside
             is not dropped. The papers: always.
+        score: What ``history`` measures of each modality, as for
+            :class:`~inforeg_lightning.InfoRegCallback`; ``"bce"``, ``"ordinal"`` and ``"mse"`` for
+            other tasks than classes.
         period: ``"epoch"`` or a number of optimiser steps: what windows and history count in.
         present: Where the batch says which samples have which modality, as for
             :class:`~inforeg_lightning.InfoRegCallback`.
@@ -47,7 +51,8 @@ class ModalityDropoutCallback(MethodCallback):
     Attributes:
         history: One plain dict per period, as that of :class:`~inforeg_lightning.InfoRegCallback`;
             by modality ``trace``, ``change``, ``in_window`` and ``score`` (mean log-probability of
-            the true class). Logged under ``modality_dropout/<quantity>/<modality>``.
+            the true class, or what ``score`` names). Logged under
+            ``modality_dropout/<quantity>/<modality>``.
 
     Raises:
         ValueError: An argument is out of range, ``head`` is missing, or as for
@@ -64,13 +69,14 @@ class ModalityDropoutCallback(MethodCallback):
         p: float | Mapping[str, float] = 0.5,
         per: str = "sample",
         window: WindowArgument = "always",
+        score: str | ScoreFunction = "log_prob",
         period: int | str = "epoch",
         present: Present = None,
         ignore_index: float = -100,
         combine: bool = False,
     ) -> None:
         super().__init__(
-            ModalityDropout(p, per, window),
+            ModalityDropout(p, per, window, score),
             encoders,
             head,
             target=target,

@@ -42,6 +42,7 @@ from inforeg_lightning.core.scores import (
     linear_unimodal_logits,
     log_probability,
     negative_squared_error,
+    ordinal_levels,
     probability,
 )
 from inforeg_lightning.core.strength import GAPS, gaps, official_strength, strength
@@ -91,6 +92,7 @@ __all__ = [
     "ogm_coefficients",
     "opm_probabilities",
     "opm_scale",
+    "ordinal_levels",
     "orthogonal_pull",
     "pareto_gradients",
     "pareto_weight",

@@ -66,6 +66,22 @@ def binary_log_probability(logits: Tensor, target: Tensor) -> Tensor:
     ).mean(dim=-1)
 
 
+def ordinal_levels(target: Tensor, levels: int) -> Tensor:
+    """Whether a class of an ordered set is above each of its levels.
+
+    Ordinal regression asks C classes in order as C − 1 yes-or-no questions (Frank and Hall, ECML
+    2001): is the class above 0, above 1, and so on. Class 2 of 4 is ``[1, 1, 0]``.
+
+    Args:
+        target: Class indices, any shape ``(...)``, integer.
+        levels: ``C - 1``.
+
+    Returns:
+        Shape ``(..., levels)``, bool.
+    """
+    return target.unsqueeze(-1) > torch.arange(levels, device=target.device)
+
+
 def negative_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """The negative of the mean squared error of one modality's prediction, sample by sample.
 

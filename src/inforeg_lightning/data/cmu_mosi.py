@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from inforeg_lightning.data.loading.in_memory import Batch, in_memory_loader
 from inforeg_lightning.data.loading.pickles import read_pickle
+from inforeg_lightning.data.loading.utterances import TABLE, Utterances, read_utterances
 from inforeg_lightning.data.store.names import folder_argument
 
 MODALITIES = ("text", "audio", "vision")
@@ -22,17 +23,20 @@ _FILES = ("mosi_data.pkl", "mosi_raw.pkl", "aligned_50.pkl")
 _TASKS = {
     "binary": ("not positive", "positive"),
     "seven": ("-3", "-2", "-1", "0", "1", "2", "3"),
+    "regression": ("sentiment",),
 }
 _ZEROS = ("negative", "drop")
 _SPLITS = {"train": "train", "val": "valid", "test": "test"}
 _LAYOUT = """\
   {root}/
     mosi_data.pkl or mosi_raw.pkl (as MultiBench distributes them)
-    or aligned_50.pkl (as MMSA distributes it, in MOSI/Processed)"""
+    or aligned_50.pkl (as MMSA distributes it, in MOSI/Processed)
+    or label.csv (as MMSA distributes it, in MOSI/Raw) and a CSV file per utterance:
+       text/  audio/  vision/   <video_id>/<clip_id>.csv or <video_id>_<clip_id>.csv"""
 
 
 class CMUMOSIDataModule(L.LightningDataModule):
-    """Utterances of CMU-MOSI (Zadeh et al., 2016), aligned by word: text, audio and vision.
+    """Utterances of CMU-MOSI (Zadeh et al., 2016): text, audio and vision.
 
     The file is one that MultiBench or MMSA distributes: a pickle of NumPy arrays, the published
     splits in it. Nothing else that a pickle could ask for is admitted when it is read. As in
@@ -40,15 +44,21 @@ class CMUMOSIDataModule(L.LightningDataModule):
     feature of ``-inf`` becomes 0; so does any other number that is not finite, in every modality.
     Where the file has BERT's mask (``text_bert`` of MMSA), the frames beyond it become zeros, the
     sign of padding by which ``SequenceTransformer`` finds it; elsewhere padding is zeros already.
+    Sequences of such a file are aligned by word.
 
-    Batches are ``{modality: float32 (B, T, D), "label": int64 (B,)}``.
+    Or the features are a CSV file per utterance and modality, with a line per frame, as tools that
+    extract features write them, beside MMSA's ``label.csv``: :mod:`~inforeg_lightning.data.
+    loading.utterances`. Each modality then has its own ``T``, padded behind with zeros.
+
+    Batches are ``{modality: float32 (B, T, D), "label": int64 (B,)}``, of regression the label
+    float32, and with ``gaps`` also ``"present": {modality: bool (B,)}``.
 
     Args:
         root: Folder of the file.
         file: Its name, or ``None`` (default) for the first that is there of ``mosi_data.pkl``,
-            ``mosi_raw.pkl`` and ``aligned_50.pkl``.
+            ``mosi_raw.pkl``, ``aligned_50.pkl`` and ``label.csv``.
         task: ``"binary"``: whether the label is above 0, as in MultiBench. ``"seven"``: the label
-            rounded to -3, …, 3, as in MMSA.
+            rounded to -3, …, 3, as in MMSA. ``"regression"``: the label itself.
         zeros: What a label of 0 is in the binary task: ``"negative"``, as in MultiBench, or
             ``"drop"``: such utterances are left out (the literature's "non-zero" accuracy).
         max_frames: At most this many frames of each sequence are kept, from its first that has
@@ -56,6 +66,7 @@ class CMUMOSIDataModule(L.LightningDataModule):
         batch_size: Samples per training batch; evaluation takes at least 256. MultiBench: 32.
         seed: Seed of the order of training batches.
         num_workers: Worker processes of the loaders; the data are in memory, so 0 is fastest.
+        gaps: Of CSV files: whether an utterance may lack a modality.
 
     Raises:
         ValueError: An argument is not one of those named.
@@ -74,6 +85,7 @@ class CMUMOSIDataModule(L.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         num_workers: int = 0,
+        gaps: bool = False,
     ) -> None:
         super().__init__()
         folder_argument("root", root)
@@ -85,8 +97,9 @@ class CMUMOSIDataModule(L.LightningDataModule):
         self.root, self.file, self.task, self.zeros = Path(root), file, task, zeros
         self.max_frames, self.batch_size = max_frames, batch_size
         self.seed, self.num_workers = seed, num_workers
+        self.gaps = gaps
         self.dropped: dict[str, int] = {}
-        self._splits: dict[str, dict[str, Tensor]] = {}
+        self._splits: dict[str, dict[str, Any]] = {}
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -100,7 +113,7 @@ class CMUMOSIDataModule(L.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """2 or 7."""
+        """2 or 7; of regression 1, the number itself."""
         return len(self.class_names)
 
     def check(self) -> None:
@@ -116,6 +129,12 @@ class CMUMOSIDataModule(L.LightningDataModule):
         if self._splits:
             return
         path = self._path()
+        if path.name == TABLE:
+            read = read_utterances(self.root, MODALITIES, self.max_frames, self.gaps)
+            self._splits = {s: self._kept(read[name], path, name) for s, name in _SPLITS.items()}
+            return
+        if self.gaps:
+            raise ValueError(f"`gaps` are those of {TABLE} and its files; {path} has none")
         content = read_pickle(path)
         if not isinstance(content, dict) or not set(_SPLITS.values()) <= set(content):
             raise _wrong(path, "is no mapping with train, valid and test")
@@ -145,7 +164,7 @@ class CMUMOSIDataModule(L.LightningDataModule):
         return in_memory_loader(self._splits[split], batch_size, self.num_workers, shuffle_seed)
 
     def _path(self) -> Path:
-        names = _FILES if self.file is None else (self.file,)
+        names = (*_FILES, TABLE) if self.file is None else (self.file,)
         for name in names:
             if (self.root / name).is_file():
                 return self.root / name
@@ -161,14 +180,7 @@ class CMUMOSIDataModule(L.LightningDataModule):
         text = (arrays["text"] != 0).any(axis=2)
         keep = text.any(axis=1)
         self.dropped[name] = int((~keep).sum())
-        if self.task == "binary":
-            if self.zeros == "drop":
-                keep &= sentiment != 0
-            label = sentiment > 0
-        else:
-            label = np.clip(np.rint(sentiment), -3, 3) + 3
-        if not keep.any():
-            raise _wrong(path, f"has no utterance in {name} that can be used")
+        keep, label = self._labels(sentiment, keep, path, name)
         # Padding in front goes behind, so that a cut takes words and not padding.
         starts = text.argmax(axis=1)
         frames = min(text.shape[1], self.max_frames or text.shape[1])
@@ -179,7 +191,32 @@ class CMUMOSIDataModule(L.LightningDataModule):
                 some = values[row, start : start + frames]
                 moved[row, : len(some)] = some
             tensors[modality] = torch.from_numpy(moved[keep])
-        return tensors | {"label": torch.from_numpy(label[keep].astype(np.int64))}
+        return tensors | {"label": label}
+
+    def _kept(self, of: Utterances, path: Path, name: str) -> dict[str, Any]:
+        """The samples of a split that were read from CSV files."""
+        if np.abs(of.label).max() > 3:
+            raise _wrong(path, f"must hold one label from -3 to 3 per utterance in {name}")
+        keep, label = self._labels(of.label, np.ones(len(of.label), bool), path, name)
+        found = {m: torch.from_numpy(values[keep]) for m, values in of.features.items()}
+        present = {m: torch.from_numpy(has[keep]) for m, has in of.present.items()}
+        return found | {"label": label} | ({"present": present} if self.gaps else {})
+
+    def _labels(
+        self, sentiment: NDArray[Any], keep: NDArray[np.bool_], path: Path, name: str
+    ) -> tuple[NDArray[np.bool_], Tensor]:
+        """Which utterances the task keeps, and its labels of these."""
+        if self.task == "binary":
+            if self.zeros == "drop":
+                keep = keep & (sentiment != 0)
+            label = (sentiment > 0).astype(np.int64)
+        elif self.task == "seven":
+            label = (np.clip(np.rint(sentiment), -3, 3) + 3).astype(np.int64)
+        else:
+            label = sentiment.astype(np.float32)
+        if not keep.any():
+            raise _wrong(path, f"has no utterance in {name} that can be used")
+        return keep, torch.from_numpy(label[keep])
 
 
 def _arrays(part: Any, path: Path, name: str) -> dict[str, NDArray[Any]]:
@@ -214,5 +251,5 @@ def _arrays(part: Any, path: Path, name: str) -> dict[str, NDArray[Any]]:
 def _wrong(path: Path, what: str) -> RuntimeError:
     return RuntimeError(
         f"{path} {what}; give the file as MultiBench (mosi_data.pkl, mosi_raw.pkl) or MMSA "
-        "(aligned_50.pkl) distributes it"
+        "(aligned_50.pkl, label.csv) distributes it"
     )

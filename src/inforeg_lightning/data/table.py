@@ -1,4 +1,4 @@
-"""Data of your own: one CSV file, and per modality some columns, an array file or images."""
+"""Data of your own: one CSV file, and per modality columns, an array file, or a file per line."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,21 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from inforeg_lightning.data.loading.in_memory import SPLITS, Batch, in_memory_loader
-from inforeg_lightning.data.loading.rows import (
-    Rows,
-    TableError,
-    image_paths,
+from inforeg_lightning.data.loading.rows import Rows, TableError, read_numbers, read_rows
+from inforeg_lightning.data.loading.sources import (
+    IN_FILES,
+    check_modality,
     kind_of,
-    read_array,
-    read_images,
-    read_numbers,
-    read_rows,
+    read_modality,
 )
 from inforeg_lightning.data.loading.splits import Split, check_groups, shared_split
 from inforeg_lightning.data.prepare.lists import SplitError
 from inforeg_lightning.data.store.names import folder_argument
 
+_TASKS = ("classes", "binary", "ordinal", "regression")
 _LAYOUT = """\
   {root}/
     {table}   (CSV in UTF-8 with a header; one line per sample){files}"""
@@ -39,24 +36,33 @@ class TableDataModule(L.LightningDataModule):
 
     - ``{"columns": ["age", "height"]}``: numbers in columns of the table, shape ``(D,)``.
     - ``{"array": "speech.npy"}``: an array of numbers whose first dimension is the line of the
-      table, in the same order; ``"key"`` names one in an ``.npz`` file of several. Sound, text and
-      anything else comes in this form: as embeddings, spectrograms or token indices.
+      table, in the same order; ``"key"`` names one in an ``.npz`` file of several. Anything else
+      comes in this form: as embeddings, spectrograms or token indices.
     - ``{"images": "photos", "column": "file", "size": [64, 64]}``: one image file per sample, whose
       name in the folder ``photos`` is in column ``file``, shape ``(3, 64, 64)``. Without ``size``
       all must have one size. ``"mode": "L"`` makes them grey.
+    - ``{"sounds": "clips", "column": "file", "seconds": 5}``: one sound file per sample that FFmpeg
+      decodes, as Kaldi's log-mel filter bank of its first 5 s (default; up to 10.24), shape
+      ``(1, 128, 100 · seconds)``.
+    - ``{"text": "caption", "words": 32, "vocabulary": 5000}``: the words in column ``caption`` as
+      indices int64 ``(words,)``, 0 for padding and 1 for a word that is not among the most frequent
+      ones of the training split; 32 words and 5000 indices by default.
 
-    Values are standardised over the training split: vectors feature by feature, images channel by
-    channel, other arrays as a whole. ``"standardise": False`` leaves a modality as it is: arrays of
-    integers are then integers (token indices), images are from 0 to 1. Nothing is skipped: whatever
-    cannot be used is an error that names the file, the line and what to do.
+    Values are standardised over the training split: vectors feature by feature, images and sounds
+    channel by channel, other arrays as a whole. ``"standardise": False`` leaves a modality as it
+    is: arrays of integers are then integers (token indices), images are from 0 to 1. Nothing is
+    skipped: whatever cannot be used is an error that names the file, the line and what to do.
 
-    Batches are ``{modality: (B, *shape), "label": int64 (B,)}``.
+    Batches are ``{modality: (B, *shape), "label": int64 (B,)}``. With ``gaps`` a sample may lack a
+    modality: an empty cell in one of its columns, or NaN in its row of the array. It is zeros then,
+    and batches have ``"present": {modality: bool (B,)}``, which ``LateFusionClassifier`` and the
+    callbacks' ``present="present"`` honour.
 
     Args:
         root: Folder below which the files lie.
         modalities: Modality -> what it is read from.
         table: The CSV file.
-        label: Its column of labels; any text.
+        label: Its column of labels; any text, of regression a number.
         classes: The labels, in the order of their class indices; by default all that there are,
             sorted as text. With it, any other label is an error.
         split: Column that says ``train``, ``val`` or ``test``. By default samples are dealt out by
@@ -70,6 +76,9 @@ class TableDataModule(L.LightningDataModule):
         split_seed: Seed of the splits, where no column tells them.
         val_share: Share of the samples that validate.
         test_share: Share of the samples that test.
+        gaps: Whether a sample may lack a modality; not all.
+        task: ``"classes"``, ``"binary"`` or ``"ordinal"``: the labels are classes, of ordinal in
+            the order of ``classes``; or ``"regression"``: the number itself, float32 ``(B,)``.
 
     Raises:
         ValueError: An argument is wrong; on ``check`` and ``setup``, something in the table.
@@ -92,14 +101,18 @@ class TableDataModule(L.LightningDataModule):
         split_seed: int = 0,
         val_share: float = 0.2,
         test_share: float = 0.2,
+        gaps: bool = False,
+        task: str = "classes",
     ) -> None:
         super().__init__()
         folder_argument("root", root)
-        if not modalities or "label" in modalities:
+        if not modalities or {"label", "present"} & {*modalities}:
             raise ValueError(
-                "`modalities` must name one or more, none called 'label', but names "
+                "`modalities` must name one or more, none called 'label' or 'present', but names "
                 f"{[*modalities]}"
             )
+        if task not in _TASKS:
+            raise ValueError(f"`task` must be one of {', '.join(_TASKS)}, got {task!r}")
         self._kinds = {name: kind_of(name, of) for name, of in modalities.items()}
         if not (val_share > 0 and test_share > 0 and val_share + test_share < 1):
             raise ValueError(
@@ -109,10 +122,11 @@ class TableDataModule(L.LightningDataModule):
         self.root, self.table, self.sources = Path(root), Path(root, table), dict(modalities)
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self._columns = {"label": label, "split": split, "group": group, "id": id}
+        self.gaps, self.task = gaps, task
         self._classes = None if classes is None else tuple(map(str, classes))
         self._shares, self._split_seed = (val_share, test_share), split_seed
         self._rows: Rows | None = None
-        self._splits: dict[str, dict[str, Tensor]] = {}
+        self._splits: dict[str, dict[str, Any]] = {}
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -121,7 +135,9 @@ class TableDataModule(L.LightningDataModule):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The labels, in the order of their indices."""
+        """The labels, in the order of their indices; of regression the name of their column."""
+        if self.task == "regression":
+            return (str(self._columns["label"]),)
         return self._classes or tuple(sorted({*self._cells("label")}))
 
     @property
@@ -148,15 +164,13 @@ class TableDataModule(L.LightningDataModule):
                     f"there is no {path}. Expected below root={self.root}:\n{self._layout()}"
                 )
         self._no_duplicates()
+        label = self._columns["label"]
+        for modality, of in self.sources.items():
+            if label in of.get("columns", []) or label == of.get("text"):
+                raise ValueError(f"modalities.{modality} has column {label!r}, which is the label")
         self._dealt()
         for modality, of in self.sources.items():
-            where = f"modalities.{modality}"
-            if self._kinds[modality] == "images":
-                image_paths(self._table, self.root / of["images"], of["column"], where)
-            for column in of.get("columns", []):
-                self._table.column(column, where)
-                if column == self._columns["label"]:
-                    raise ValueError(f"{where} has column {column!r}, which is the label")
+            check_modality(self._table, self.root, modality, of, self.gaps)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the files, deal out the samples and standardise the values."""
@@ -164,11 +178,20 @@ class TableDataModule(L.LightningDataModule):
             return
         self.check()
         rows, label = self._dealt().rows, self._labels()
-        found = {split: {"label": torch.from_numpy(label[rows[split]])} for split in SPLITS}
-        for modality in self.sources:
-            for split, values in self._read(modality, rows).items():
-                found[split][modality] = values
-        self._splits = found
+        read = {
+            modality: read_modality(self._table, self.root, modality, of, rows["train"], self.gaps)
+            for modality, of in self.sources.items()
+        }
+        empty = ~np.any([has for _, has in read.values()], axis=0)
+        if empty.any():
+            raise self._table.problem(int(np.argmax(empty)), "it has no modality; remove the line")
+        for split in SPLITS:
+            at = rows[split]
+            found: dict[str, Any] = {"label": torch.from_numpy(label[at])}
+            found |= {m: torch.from_numpy(values[at]) for m, (values, _) in read.items()}
+            if self.gaps:
+                found["present"] = {m: torch.from_numpy(has[at]) for m, (_, has) in read.items()}
+            self._splits[split] = found
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled training batches."""
@@ -186,7 +209,7 @@ class TableDataModule(L.LightningDataModule):
         batch_size = self.batch_size if split == "train" else max(self.batch_size, 256)
         return in_memory_loader(self._split(split), batch_size, self.num_workers, shuffle_seed)
 
-    def _split(self, split: str) -> dict[str, Tensor]:
+    def _split(self, split: str) -> dict[str, Any]:
         if split not in self._splits:
             raise RuntimeError("the table is not loaded; call setup() first")
         return self._splits[split]
@@ -202,10 +225,10 @@ class TableDataModule(L.LightningDataModule):
 
     def _path(self, modality: str) -> Path | None:
         kind = self._kinds[modality]
-        return None if kind == "columns" else self.root / self.sources[modality][kind]
+        return self.root / self.sources[modality][kind] if kind in IN_FILES else None
 
     def _layout(self) -> str:
-        named = {m: kind for m, kind in self._kinds.items() if kind != "columns"}
+        named = {m: kind for m, kind in self._kinds.items() if kind in IN_FILES}
         files = "".join(f"\n    {self.sources[m][kind]}   ({m})" for m, kind in named.items())
         return _LAYOUT.format(root=self.root, table=self.table.name, files=files)
 
@@ -217,7 +240,13 @@ class TableDataModule(L.LightningDataModule):
                 raise self._table.problem(row, f"id {cell!r} is {what}")
             first[cell] = row
 
-    def _labels(self) -> NDArray[np.int64]:
+    def _labels(self) -> NDArray[Any]:
+        """Class indices, or the numbers as float32."""
+        if self.task == "regression":
+            self._cells("label")  # none is empty
+            return read_numbers(self._table, [str(self._columns["label"])], "`label`")[:, 0].astype(
+                np.float32
+            )
         names = {name: index for index, name in enumerate(self.class_names)}
         if len(names) < 2:
             raise TableError(f"{self.table}: all labels are {[*names]}; at least two must differ")
@@ -231,6 +260,8 @@ class TableDataModule(L.LightningDataModule):
 
     def _dealt(self) -> Split:
         label = self._labels()
+        if self.task == "regression":  # there are no classes to be dealt out by
+            label = np.zeros(len(label), np.int64)
         groups = np.array(self._cells("group")) if self._columns["group"] else None
         try:
             if self._columns["split"]:
@@ -242,7 +273,8 @@ class TableDataModule(L.LightningDataModule):
         except SplitError as error:
             raise TableError(f"{self.table}: {error}") from None
         # A class that only a column keeps from validation or test is the choice of who wrote it.
-        for name in ("train",) if self._columns["split"] else SPLITS:
+        needed = ("train",) if self._columns["split"] else SPLITS
+        for name in () if self.task == "regression" else needed:
             counts = np.bincount(label[split.rows[name]], minlength=self.num_classes)
             if (counts == 0).any():
                 lacking = int(np.argmin(counts))
@@ -266,35 +298,3 @@ class TableDataModule(L.LightningDataModule):
                     f"{', '.join(SPLITS)} are needed"
                 )
         return Split(rows)
-
-    def _read(self, modality: str, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, Tensor]:
-        of, kind, where = self.sources[modality], self._kinds[modality], f"modalities.{modality}"
-        if kind == "columns":
-            values: NDArray[Any] = read_numbers(self._table, of["columns"], where)
-        elif kind == "array":
-            values = read_array(self._table, self.root / of["array"], of.get("key"))
-        else:
-            paths = image_paths(self._table, self.root / of["images"], of["column"], where)
-            size, mode = of.get("size"), of.get("mode", "RGB")
-            values = read_images(self._table, paths, size and (size[0], size[1]), mode)
-        parts: dict[str, NDArray[Any]] = {name: values[of_name] for name, of_name in rows.items()}
-        over: int | tuple[int, ...] | None = (
-            (0, 2, 3) if kind == "images" else 0 if values.ndim == 2 else None
-        )
-        if of.get("standardise", True):
-            parts = _standardised(parts, over)
-        elif kind == "images":
-            parts = {name: part / np.float32(255) for name, part in parts.items()}
-        whole = np.int64 if parts["train"].dtype.kind in "iu" else np.float32
-        return {name: torch.from_numpy(part.astype(whole)) for name, part in parts.items()}
-
-
-def _standardised(
-    parts: Mapping[str, NDArray[Any]], over: int | tuple[int, ...] | None
-) -> dict[str, NDArray[Any]]:
-    """By the mean and standard deviation of the training split over some dimensions."""
-    train = parts["train"]
-    mean = train.mean(axis=over, keepdims=True, dtype=np.float64)
-    deviation = train.std(axis=over, keepdims=True, dtype=np.float64)
-    deviation[deviation == 0] = 1  # a feature that is the same for all says nothing
-    return {name: (part - mean) / deviation for name, part in parts.items()}

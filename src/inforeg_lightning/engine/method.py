@@ -29,7 +29,7 @@ class Method(Stateful):
 
     Args:
         window: When the method acts.
-        score: ``"log_prob"``, ``"prob"``, ``"bce"``, ``"mse"`` or a callable
+        score: ``"log_prob"``, ``"prob"``, ``"bce"``, ``"ordinal"``, ``"mse"`` or a callable
             ``(logits, target) -> per-sample score``.
     """
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inforeg_lightning.core._numeric import at_least_float32
+from inforeg_lightning.core.scores import ordinal_levels
 
 _CLASSES = ("log_prob", "prob")
 _SUM_TOLERANCE = 1e-2
@@ -25,10 +26,11 @@ def as_samples(
     Args:
         modality: Whose logits they are, for errors.
         logits: Of classes: shape ``(B, C)``, ``(B, T, C)`` or ``(B, C, H, W)``. Of ``"bce"`` and
-            ``"mse"``: any.
+            ``"mse"``: any. Of ``"ordinal"``: ``(..., C - 1)``, one per level.
         target: Of classes: indices of the shape of the logits without the dimension of the classes,
             or probabilities (one-hot included) of their shape. Of ``"bce"`` and ``"mse"``: the
-            shape of the logits, up to dimensions of size 1.
+            shape of the logits, up to dimensions of size 1. Of ``"ordinal"``: indices of the C
+            classes in their order, ``(...)``.
         score: A name of :data:`~inforeg_lightning.engine.scoring.SCORES`.
         ignore_index: The target of a sample or position that counts nowhere; may be NaN.
         may_read: Whether the values of the target may be read on the host, to check them. What is
@@ -42,6 +44,8 @@ def as_samples(
     Raises:
         ValueError: The shapes do not fit the score, or the target is out of range.
     """
+    if score == "ordinal":
+        target = _levels(modality, logits, target, ignore_index, may_read)
     if score not in _CLASSES:
         return _elements(modality, logits, target, score, ignore_index, may_read)
     if logits.dim() < 2 or (classes := logits.shape[_class_dim(logits, target)]) < 2:
@@ -183,6 +187,23 @@ def _elements(
     return logits.reshape(-1, 1), flat, counted
 
 
+def _levels(
+    modality: str, logits: Tensor, target: Tensor, ignore_index: float, may_read: bool
+) -> Tensor:
+    """The answers for each level; those of an ignored target are ignored, wrong ones are NaN."""
+    if target.is_floating_point() or logits.shape[:-1] != target.shape:
+        raise _misfit(modality, logits, target, "ordinal")
+    classes = logits.shape[-1] + 1
+    ignored = is_ignored(target, ignore_index)
+    outside = ~ignored & ((target < 0) | (target >= classes))
+    if may_read and outside.any():
+        what = f"{classes - 1} logits, of {classes} classes in order"
+        raise _out_of_range(target[outside][0].item(), what, target)
+    levels = ordinal_levels(target, classes - 1).to(at_least_float32(logits).dtype)
+    levels = torch.where(ignored.unsqueeze(-1), ignore_index, levels)
+    return torch.where(outside.unsqueeze(-1), torch.nan, levels)
+
+
 def _check_probabilities(probabilities: Tensor, counted: Tensor, target: Tensor) -> None:
     sums = probabilities.sum(dim=1)
     wrong = counted & (((sums - 1).abs() > _SUM_TOLERANCE) | (probabilities < 0).any(dim=1))
@@ -208,6 +229,11 @@ def _misfit(modality: str, logits: Tensor, target: Tensor, score: str) -> ValueE
         f"the logits of {modality} have shape {tuple(logits.shape)} and the target has shape "
         f"{tuple(target.shape)} and dtype {target.dtype}, but the score "
     )
+    if score == "ordinal":
+        return ValueError(
+            f"{found}'ordinal' needs one logit for each level, (B, C - 1), and integer (B,). Check "
+            "`target=`."
+        )
     if score not in _CLASSES:
         return ValueError(f"{found}{score!r} needs both of the same shape. Check `target=`.")
     return ValueError(

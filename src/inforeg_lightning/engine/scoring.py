@@ -21,6 +21,7 @@ SCORES: Mapping[str, ScoreFunction] = {
     "log_prob": log_probability,
     "prob": probability,
     "bce": binary_log_probability,
+    "ordinal": binary_log_probability,
     "mse": negative_squared_error,
 }
 """The scores that a user may name."""

@@ -40,7 +40,8 @@ class InfoReg(Method):
             0.04.
         window: ``"paper"``, ``"official"``, ``"adaptive"``, ``"always"``, ``"outside"``,
             ``"never"``, a range of periods or a callable.
-        score: ``"log_prob"`` (Eq. 8), ``"prob"``, ``"bce"``, ``"mse"`` or a callable.
+        score: ``"log_prob"`` (Eq. 8), ``"prob"``, ``"bce"``, ``"ordinal"``, ``"mse"`` or a
+            callable.
         gap: Whom a modality has to lead to be held back: those ``"weaker"`` than itself (Eq. 9 and
             10), the mean of all ``"others"``, or the ``"strongest"`` of them; see
             :func:`~inforeg_lightning.core.gaps`.

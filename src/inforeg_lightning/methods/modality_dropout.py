@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inforeg_lightning.core.modality_dropout import dropped_modality, keep_one
+from inforeg_lightning.core.scores import ScoreFunction
 from inforeg_lightning.core.window import Window
 from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.checks import check_number, shown
@@ -24,6 +25,8 @@ class ModalityDropout(Method):
         p: How probably a sample loses a modality, or modality -> how probably it is lost.
         per: ``"sample"``, or ``"step"``: all samples of an optimiser step lose the same one.
         window: When it acts.
+        score: What ``history`` measures, as for :class:`~inforeg_lightning.methods.InfoReg`; it
+            changes nothing else.
 
     Raises:
         ValueError: ``p`` is out of range or of other modalities, or ``per`` is neither.
@@ -43,8 +46,9 @@ class ModalityDropout(Method):
         p: float | Mapping[str, float] = 0.5,
         per: str = "sample",
         window: WindowArgument = "always",
+        score: str | ScoreFunction = "log_prob",
     ) -> None:
-        super().__init__(window)
+        super().__init__(window, score)
         self.p: float | dict[str, float]
         if isinstance(p, Mapping):
             self.p = {m: _check(f"p[{m!r}]", q) for m, q in p.items()}

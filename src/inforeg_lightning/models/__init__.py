@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from inforeg_lightning.models.conv import ConvEncoder
+from inforeg_lightning.models.conv import ConvEncoder, PixelEncoder
 from inforeg_lightning.models.fusion import (
     BottleneckFusion,
     ConcatFusion,
@@ -20,12 +20,15 @@ from inforeg_lightning.models.late_fusion import LateFusionClassifier
 from inforeg_lightning.models.mlp import MLPEncoder
 from inforeg_lightning.models.mmtm import MMTM
 from inforeg_lightning.models.sequence import SequenceTransformer
+from inforeg_lightning.models.tasks import TASKS, Task
+from inforeg_lightning.models.text import TextTransformer
 
 if TYPE_CHECKING:
-    from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
+    from inforeg_lightning.models.resnet import AudioResNet18, ImageResNet18, VideoResNet18
 
 __all__ = [
     "MMTM",
+    "TASKS",
     "AudioResNet18",
     "BottleneckFusion",
     "ConcatFusion",
@@ -33,20 +36,24 @@ __all__ = [
     "FiLMFusion",
     "FrameEncoder",
     "GatedFusion",
+    "ImageResNet18",
     "JointAttention",
     "JointAttentionClassifier",
     "LateFusionClassifier",
     "MLPEncoder",
     "MMTMFusion",
+    "PixelEncoder",
     "SequenceTransformer",
     "SumFusion",
+    "Task",
+    "TextTransformer",
     "VideoResNet18",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Only the ResNets need torchvision, an extra: the rest must import without it.
-    if name in ("AudioResNet18", "VideoResNet18"):
+    if name in ("AudioResNet18", "ImageResNet18", "VideoResNet18"):
         from inforeg_lightning.models import resnet
 
         return getattr(resnet, name)

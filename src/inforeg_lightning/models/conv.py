@@ -81,3 +81,47 @@ def _stage(before: int, after: int, groups: int, pool: bool) -> list[nn.Module]:
     # pixels, which halves the cost of the stage.
     halving: list[nn.Module] = [_FastMaxPool2d(2)] if pool else []
     return [conv, *halving, nn.GroupNorm(groups, after), nn.ReLU(inplace=True)]
+
+
+class PixelEncoder(nn.Module):
+    """3 × 3 convolutions at full resolution, with group norm and ReLU: features of every pixel.
+
+    Input: ``(B, in_channels, H, W)``, floating. Output: ``(B, width, H, W)``, for the task
+    ``"pixels"``.
+
+    Args:
+        in_channels: Channels of the input.
+        width: Number of features, divisible by ``groups``.
+        layers: Convolutions; a pixel's features are of the ``2 layers + 1`` pixels around it.
+        groups: Groups of each norm.
+
+    Attributes:
+        out_features: ``width``.
+
+    Raises:
+        ValueError: ``layers`` is not positive, or ``width`` is not divisible by ``groups``.
+    """
+
+    def __init__(
+        self, in_channels: int = 1, width: int = 16, layers: int = 2, groups: int = 4
+    ) -> None:
+        super().__init__()
+        if layers < 1 or width < 1 or width % groups:
+            raise ValueError(
+                f"layers must be at least 1 and width a multiple of groups={groups}, got {layers} "
+                f"and {width}"
+            )
+        self.out_features = width
+        stages: list[nn.Module] = []
+        for channels in [in_channels, *[width] * (layers - 1)]:
+            stages += [
+                nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
+                nn.GroupNorm(groups, width),
+                nn.ReLU(inplace=True),
+            ]
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in_channels, H, W)`` to ``(B, width, H, W)``."""
+        features: Tensor = self.stages(x)
+        return features

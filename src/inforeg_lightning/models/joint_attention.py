@@ -164,6 +164,14 @@ class JointAttentionClassifier(LateFusionClassifier):
             **settings,
         )
 
+    def pooled(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean of each modality's tokens that are no padding, ``(B, width)``."""
+        found = {}
+        for name, tokens in features.items():
+            there = (~padding_mask(tokens)).unsqueeze(-1).to(tokens.dtype)
+            found[name] = (tokens * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)
+        return found
+
     def _take_unimodal(self, stage: str, logits: Mapping[str, Tensor], label: Tensor) -> None:
         if stage != "test":
             report_unimodal(self, logits, label)

@@ -48,6 +48,34 @@ class AudioResNet18(nn.Module):
         return features
 
 
+class ImageResNet18(nn.Module):
+    """ResNet-18 on an image.
+
+    Input: ``(B, 3, H, W)`` normalised RGB, floating. Output: ``(B, 512)``, averaged over space.
+
+    Attributes:
+        out_features: 512, the width of the output.
+
+    Raises:
+        ValueError: ``forward`` is given anything but four dimensions with three channels.
+    """
+
+    out_features: int = 512
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = _trunk(in_channels=3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(B, 3, H, W)`` to ``(B, 512)``."""
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"ImageResNet18 takes images of shape (B, 3, H, W), got {tuple(images.shape)}"
+            )
+        features: Tensor = self.trunk(images)
+        return features
+
+
 class VideoResNet18(nn.Module):
     """ResNet-18 on every frame by itself, averaged over time and space.
 

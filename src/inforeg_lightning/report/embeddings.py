@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inforeg_lightning.report import style
 from inforeg_lightning.report.figures import Drawn, Plot, choose, wrapped
 from inforeg_lightning.report.folder import Features
+from inforeg_lightning.report.measures import measure
 from inforeg_lightning.report.runs import Run
 from inforeg_lightning.report.schema import FolderError
 from inforeg_lightning.report.summary import Summary
@@ -66,7 +67,9 @@ def embedding(drawn: Drawn, runs: list[Run], features: list[Features | str]) -> 
             if column == 0:
                 panel.set_ylabel(f"{modality} encoder")
             probe = run.value("last", f"probe_{modality}")
-            panel.set_xlabel("" if probe is None else f"probe {100 * probe:.1f} %")
+            of = measure(run.metric)
+            unit = " %" if of.share else f" ({of.title})"
+            panel.set_xlabel("" if probe is None else f"probe {of.text(probe)}{unit}")
             if isinstance(found, str) or modality not in found.values:
                 said = found if isinstance(found, str) else NOTHING_KEPT
                 panel.text(0.5, 0.5, wrapped(said), transform=panel.transAxes, ha="center")

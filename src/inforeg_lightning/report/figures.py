@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from inforeg_lightning.report import style
 from inforeg_lightning.report.group import Group
+from inforeg_lightning.report.measures import ACCURACY, Measure, measure
 from inforeg_lightning.report.runs import Run
 from inforeg_lightning.report.schema import is_number
 from inforeg_lightning.report.summary import Summary
@@ -36,50 +37,53 @@ class Plot:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The groups that are drawn, with their colours."""
+    """The groups that are drawn, with their colours, and the metric that they are compared by."""
 
     groups: tuple[Group, ...]
     colours: tuple[str, ...]
     modalities: tuple[str, ...]
+    metric: str = ACCURACY
 
     def __iter__(self) -> Any:
         return iter(zip(self.groups, self.colours, strict=True))
 
 
 def choose(summary: Summary) -> Drawn:
-    """The baseline and the groups of the best mean **validation** accuracy, at most four in all.
+    """The baseline and the groups of the best mean on **validation**, at most four in all.
 
     The test set has no say: what is shown must not be what happened to test well.
     """
+    sign = 1 if measure(summary.metric).lower_is_better else -1
     ranked = sorted(
-        summary.groups, key=lambda g: (not summary.is_baseline(g), -_validation(g), g.title)
+        summary.groups, key=lambda g: (not summary.is_baseline(g), sign * _validation(g), g.title)
     )
     chosen = [group for group in summary.groups if group in ranked[:MOST_GROUPS]]
     others = iter(style.METHOD_COLOURS)
     colours = [
         style.BASELINE_COLOUR if summary.is_baseline(group) else next(others) for group in chosen
     ]
-    return Drawn(tuple(chosen), tuple(colours), summary.modalities)
+    return Drawn(tuple(chosen), tuple(colours), summary.modalities, summary.metric)
 
 
 def plots(summary: Summary) -> list[Plot]:
     """All figures of an experiment, for which its runs have something to show."""
-    drawn = choose(summary)
+    drawn, of = choose(summary), measure(summary.metric)
+    better = " Lower is better." if of.lower_is_better else ""
     seeds = "Lines are means over seeds, bands reach from the least to the greatest seed."
     found = [
         Plot(
-            "test_accuracy",
-            "Test accuracy at the last epoch",
-            "Dots are seeds, bars means with their 95 % t interval. A head is what the fused "
+            f"test_{summary.metric}",
+            f"Test {of.title} at the last epoch",
+            f"Dots are seeds, bars means with their 95 % t interval. A head is what the fused "
             "classifier reads from a modality; a probe is what a new linear classifier reads "
-            "from the same frozen encoder.",
-            lambda: accuracy_of_seeds(drawn, summary),
+            f"from the same frozen encoder.{better}",
+            lambda: metric_of_seeds(drawn, summary),
         ),
         Plot(
-            "accuracy_by_epoch",
-            "Validation accuracy by epoch",
-            f"Of the fused prediction and of each modality's share of the head. {seeds}",
-            lambda: accuracy_by_epoch(drawn),
+            f"{summary.metric}_by_epoch",
+            f"Validation {of.title} by epoch",
+            f"Of the fused prediction and of each modality's share of the head. {seeds}{better}",
+            lambda: metric_by_epoch(drawn),
         ),
     ]
     if any(run.history for group in drawn.groups for run in group.runs):
@@ -129,19 +133,21 @@ def traces(drawn: Drawn) -> Figure:
     return figure
 
 
-def accuracy_by_epoch(drawn: Drawn) -> Figure:
-    """Validation accuracy by epoch: fused, then each modality's head."""
-    names = ["accuracy", *(f"accuracy_{modality}" for modality in drawn.modalities)]
+def metric_by_epoch(drawn: Drawn) -> Figure:
+    """The metric on validation by epoch: fused, then each modality's head."""
+    names = [drawn.metric, *(f"{drawn.metric}_{modality}" for modality in drawn.modalities)]
+    of = measure(drawn.metric)
     figure, axes = style.panels(1, len(names), height=2.9)
     lines: dict[str, Any] = {}
     for panel, name in zip(axes[0], names, strict=True):
         for group, colour in drawn:
             if runs := [r.curves[f"val/{name}"] for r in group.runs if f"val/{name}" in r.curves]:
                 dash = (0, (4, 1.5)) if colour == style.BASELINE_COLOUR else "-"
-                lines[group.title] = style.band(panel, runs, colour, dash, scale=100)
-        panel.set_title("Fused" if name == "accuracy" else f"Head, {heading(name).split(',')[0]}")
+                lines[group.title] = style.band(panel, runs, colour, dash, scale=of.scale)
+        title = heading(name, drawn.metric)
+        panel.set_title("Fused" if name == drawn.metric else f"Head, {title.split(',')[0]}")
         style.label_time(panel, "epoch")
-    axes[0, 0].set_ylabel("validation accuracy, %")
+    axes[0, 0].set_ylabel(_axis("validation", of))
     if lines:
         style.legend_below(figure, list(lines.values()), list(lines))
     return figure
@@ -204,9 +210,10 @@ def _effect(group: Group) -> str | None:
     return "alpha" if "alpha" in own and "gap" in own else next(iter(own), None)
 
 
-def accuracy_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
-    """Every seed's test accuracy at the last epoch, with mean and interval."""
-    shown = [q for q in summary.quantities if q not in ("imbalance", "macro_f1")]
+def metric_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
+    """Every seed's test value at the last epoch, with mean and interval."""
+    shown = [q for q in summary.quantities if q not in ("imbalance", *summary.further)]
+    of = measure(summary.metric)
     figure, axes = style.panels(1, 1, width=1.7 * len(shown), height=2.9)
     panel, offsets = axes[0, 0], _offsets(len(drawn.groups))
     for offset, (group, colour) in zip(offsets, drawn, strict=True):
@@ -215,19 +222,24 @@ def accuracy_of_seeds(drawn: Drawn, summary: Summary) -> Figure:
             cell = summary.cells.get((index, "last", quantity))
             if cell is None:
                 continue
-            values = [100 * value for value in group.values("last", quantity).values()]
+            values = [of.scale * value for value in group.values("last", quantity).values()]
             x = position + offset
             panel.plot([x] * len(values), values, "o", color=colour, alpha=0.45, markersize=4)
-            mean, half = 100 * cell.value.mean, 100 * (cell.value.half_width or 0)
+            mean, half = of.scale * cell.value.mean, of.scale * (cell.value.half_width or 0)
             panel.errorbar(x, mean, half, fmt="_", color=colour, markersize=13, capsize=3, lw=1.3)
-    panel.set_xticks(range(len(shown)), map(heading, shown))
+    panel.set_xticks(range(len(shown)), [heading(q, summary.metric) for q in shown])
     panel.grid(axis="x", visible=False)
-    panel.set_ylabel("test accuracy, %")
-    low, high = panel.get_ylim()
-    panel.set_ylim(max(low, 0), min(high, 101.5))  # an interval may reach beyond, an accuracy not
+    panel.set_ylabel(_axis("test", of))
+    if of.share:
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, 0), min(high, 101.5))  # an interval may reach beyond, a share not
     handles = [Line2D([], [], color=colour, marker="o", markersize=4) for _, colour in drawn]
     style.legend_below(figure, handles, [group.title for group in drawn.groups])
     return figure
+
+
+def _axis(of_what: str, of: Measure) -> str:
+    return f"{of_what} {of.title}{', %' if of.share else ''}"
 
 
 def _offsets(count: int) -> list[float]:

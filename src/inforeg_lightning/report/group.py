@@ -23,6 +23,6 @@ class Group:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def validations(self, checkpoint: str) -> dict[int, float]:
-        """Seed -> validation accuracy, of the runs that have it."""
+        """Seed -> validation value of the metric, of the runs that have it."""
         found = {run.seed: run.validation(checkpoint) for run in self.runs}
         return {seed: value for seed, value in found.items() if value is not None}

@@ -22,17 +22,19 @@ from inforeg_lightning.report.summary import Summary
 from inforeg_lightning.report.tables import in_markdown, markdown, tables
 
 _TERMS = {
-    "fused": "Test accuracy of the whole model.",
+    "fused": "The metric that the caption names, accuracy of classes, of the whole model on the "
+    "test set; in columns called so, another metric of the same predictions.",
     "macro F1": "The F1 score of the whole model, each class counting as much as any other.",
-    "head": "Test accuracy of one modality's share of the fused classifier, the other modalities "
+    "head": "The same metric of one modality's share of the fused head, the other modalities "
     "left out. It shows what the model uses.",
-    "probe": "Test accuracy of a new linear classifier on the frozen encoder's features. It shows "
+    "probe": "The same metric of a new linear model on the frozen encoder's features. It shows "
     "what the encoder knows: a share of the head exaggerates how much a modality is suppressed.",
     "±": "95 % Student t interval over seeds.",
-    "second line": "Difference to the baseline in points, paired by seed, with its interval. An "
+    "second line": "Difference to the baseline, of shares in points, paired by seed, with its "
+    "interval; where the caption says that lower is better, a negative one is a gain. An "
     "interval that contains 0 shows no difference.",
     "last epoch, best epoch": "Which weights are tested: the last, or those with the best "
-    "validation accuracy. The test set chooses nothing.",
+    "validation metric. The test set chooses nothing.",
 }
 
 MorePlots = Callable[[Summary], Sequence[figures.Plot]]

@@ -17,6 +17,7 @@ from inforeg_lightning.report.folder import (
     read_history,
     read_result,
 )
+from inforeg_lightning.report.measures import metric_of
 from inforeg_lightning.report.schema import FolderError, check_table
 
 
@@ -56,22 +57,26 @@ class Run:
         """Names of the modalities, in the model's order."""
         return tuple(self.result["modalities"])
 
+    @property
+    def metric(self) -> str:
+        """The metric that runs of this kind are compared by, ``"accuracy"`` of classes."""
+        return metric_of(self.result)
+
     def value(self, checkpoint: str, quantity: str) -> float | None:
-        """A test accuracy, as a fraction.
+        """A test value; an accuracy is a fraction.
 
         Args:
             checkpoint: ``"last"`` or ``"best"``.
-            quantity: ``"accuracy"`` or ``"macro_f1"`` (fused), ``"accuracy_<modality>"`` (the
-                head's share),
-                ``"probe_<modality>"`` (linear probe) or ``"imbalance"`` (of the heads' shares,
-                best − worst).
+            quantity: The run's ``metric`` or a further one, as ``"macro_f1"`` (fused),
+                ``"<metric>_<modality>"`` (the head's share), ``"probe_<modality>"`` (linear probe)
+                or ``"imbalance"`` (of the heads' shares, largest − smallest).
 
         Returns:
             The value, or ``None`` if this run has none.
         """
         part = self.result[checkpoint]
         if quantity == "imbalance":
-            heads = {m: part["test"].get(f"accuracy_{m}") for m in self.modalities}
+            heads = {m: part["test"].get(f"{self.metric}_{m}") for m in self.modalities}
             whole = len(heads) > 1 and None not in heads.values()
             found = imbalance(heads) if whole else None
         elif quantity.startswith("probe_"):
@@ -81,8 +86,8 @@ class Run:
         return None if found is None else float(found)
 
     def validation(self, checkpoint: str) -> float | None:
-        """The validation accuracy, by which alone anything may be chosen."""
-        found = self.result[checkpoint].get("val", {}).get("accuracy")
+        """The metric on validation, by which alone anything may be chosen."""
+        found = self.result[checkpoint].get("val", {}).get(self.metric)
         return None if found is None else float(found)
 
     def features(self) -> Features | None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from inforeg_lightning.report.measures import ACCURACY, measure
+
 CHECKPOINTS = ("last", "best")
 """The last epoch, and the one with the best validation accuracy."""
 
@@ -38,6 +40,11 @@ def check_result(result: Mapping[str, Any]) -> None:
             raise _wrong(key, "a line of text", result[key])
     if not is_text(result.get("variant", "")):
         raise _wrong("variant", "a line of text", result["variant"])
+    metric, further = result.get("metric", ACCURACY), result.get("metrics", [])
+    if not is_name(metric):
+        raise _wrong("metric", "a name", metric)
+    if not isinstance(further, list) or not all(map(is_name, further)):
+        raise _wrong("metrics", "names", further)
     for key in ("seed", "epochs"):
         if not is_count(result[key]):
             raise _wrong(key, "a whole number of at least 0", result[key])
@@ -52,7 +59,7 @@ def check_result(result: Mapping[str, Any]) -> None:
             raise _wrong("diverged", "a line of text", diverged)
         return
     for checkpoint in CHECKPOINTS:
-        _check_checkpoint(checkpoint, result[checkpoint], result["modalities"])
+        _check_checkpoint(checkpoint, result[checkpoint], result["modalities"], metric, further)
 
 
 def check_history(history: list[Any]) -> None:
@@ -126,23 +133,30 @@ def _check_modalities(modalities: Any) -> None:
         raise _wrong("modalities", f"1 to {_MOST_MODALITIES} different names", modalities)
 
 
-def _check_checkpoint(checkpoint: str, part: Any, modalities: list[str]) -> None:
+def _check_checkpoint(
+    checkpoint: str, part: Any, modalities: list[str], metric: str, further: list[str]
+) -> None:
     if not isinstance(part, Mapping):
         raise _wrong(checkpoint, "a mapping", part)
     for key in ("val", "test", "probe"):
         if not isinstance(part.get(key, {}), Mapping):
             raise _wrong(f"{checkpoint}.{key}", "a mapping", part[key])
-    if "accuracy" not in part.get("test", {}):
-        raise FolderError(f"result.json has no test accuracy for {checkpoint}")
-    shares = {
-        f"{checkpoint}.{key}.{name}": value
+    if metric not in part.get("test", {}):
+        raise FolderError(f"result.json has no test {metric} for {checkpoint}")
+    of = {metric: metric, **{f"{metric}_{m}": metric for m in modalities}}
+    # What is not the metric itself may be null: a correlation with what is all the same.
+    others = {name: name for name in ("macro_f1", *further) if name not in of}
+    values = [
+        (f"{checkpoint}.{key}.{name}", value, (of | others)[name])
         for key in ("val", "test")
         for name, value in part.get(key, {}).items()
-        if name in ("accuracy", "macro_f1", *(f"accuracy_{m}" for m in modalities))
-    } | {f"{checkpoint}.probe.{m}": value for m, value in part.get("probe", {}).items()}
-    for path, value in shares.items():
-        if not is_number(value) or not 0 <= value <= 1:
-            raise _wrong(path, "a number from 0 to 1", value)
+        if name in of or (name in others and value is not None)
+    ]
+    values += [(f"{checkpoint}.probe.{m}", v, metric) for m, v in part.get("probe", {}).items()]
+    for path, value, name in values:
+        if not is_number(value) or (measure(name).share and not 0 <= value <= 1):
+            expected = "a number from 0 to 1" if measure(name).share else "a number"
+            raise _wrong(path, expected, value)
 
 
 def _wrong(key: str, expected: str, found: Any) -> FolderError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inforeg_lightning.report.group import Group
+from inforeg_lightning.report.measures import ACCURACY, further_metrics, measure
 from inforeg_lightning.report.notes import comparability
 from inforeg_lightning.report.runs import Run
 from inforeg_lightning.report.schema import CHECKPOINTS
@@ -27,6 +28,8 @@ class Summary:
         experiment: Its name.
         groups: The baseline first, the others by title.
         modalities: Names of the modalities.
+        metric: What its runs are compared by.
+        further: Further metrics of the fused prediction.
         cells: ``(index of the group, checkpoint, quantity)`` -> cell; absent without a value.
         notes: What a reader must know before comparing.
     """
@@ -37,11 +40,13 @@ class Summary:
     cells: Mapping[tuple[int, str, str], Cell]
     notes: tuple[str, ...]
     baseline: str
+    metric: str = ACCURACY
+    further: tuple[str, ...] = ()
 
     @property
     def quantities(self) -> tuple[str, ...]:
         """The columns; see :func:`quantities`."""
-        return quantities(self.modalities, any(cell[2] == "macro_f1" for cell in self.cells))
+        return quantities(self.modalities, self.metric, self.further)
 
     def is_baseline(self, group: Group) -> bool:
         """Whether a group is compared with, not compared."""
@@ -64,7 +69,8 @@ class Summary:
                     if (cell := self.cells.get((index, checkpoint, quantity)))
                 }
             methods.append(entry)
-        return {"baseline": self.baseline, "methods": methods, "notes": list(self.notes)}
+        named = {"baseline": self.baseline, "metric": self.metric}
+        return named | {"methods": methods, "notes": list(self.notes)}
 
 
 def summarise(runs: Iterable[Run], baseline: str = "none") -> list[Summary]:
@@ -78,9 +84,14 @@ def summarise(runs: Iterable[Run], baseline: str = "none") -> list[Summary]:
     Returns:
         The summaries, sorted by experiment.
     """
+    every = list(runs)
     by_experiment: dict[str, dict[tuple[str, str], list[Run]]] = {}
-    for run in runs:
-        by_experiment.setdefault(run.experiment, {}).setdefault(run.group, []).append(run)
+    for run in every:
+        # Runs of two metrics are never compared, whatever their experiment is called.
+        several = {other.metric for other in every if other.experiment == run.experiment}
+        after = f", {measure(run.metric).title}" if len(several) > 1 else ""
+        of = by_experiment.setdefault(f"{run.experiment}{after}", {})
+        of.setdefault(run.group, []).append(run)
     return [
         _summarise(experiment, groups, baseline)
         for experiment, groups in sorted(by_experiment.items())
@@ -95,11 +106,14 @@ def _summarise(
     common = {variant for _, variant in order} if len({v for _, v in order}) == 1 else {""}
     groups = {key: _group(by_group[key], common) for key in order}
     modalities = tuple(dict.fromkeys(m for g in groups.values() for m in g.runs[0].modalities))
+    every = [run for group in groups.values() for run in group.runs]
+    further = tuple(dict.fromkeys(n for r in every for n in further_metrics(r.result, "last")))
+    metric = every[0].metric
     cells: dict[tuple[int, str, str], Cell] = {}
     for index, key in enumerate(order):
         reference = None if key[0] == baseline else groups.get((baseline, key[1]))
         for checkpoint in CHECKPOINTS:
-            for quantity in quantities(modalities, macro_f1=True):
+            for quantity in quantities(modalities, metric, further):
                 if values := groups[key].values(checkpoint, quantity):
                     other = reference.values(checkpoint, quantity) if reference else {}
                     cells[index, checkpoint, quantity] = Cell(
@@ -107,7 +121,16 @@ def _summarise(
                     )
     notes = [f"All runs with {variant}." for variant in common if variant]
     notes += comparability(groups, baseline)
-    return Summary(experiment, tuple(groups.values()), modalities, cells, tuple(notes), baseline)
+    return Summary(
+        experiment,
+        tuple(groups.values()),
+        modalities,
+        cells,
+        tuple(notes),
+        baseline,
+        metric,
+        further,
+    )
 
 
 def _group(runs: Sequence[Run], common: Collection[str]) -> Group:
@@ -116,14 +139,16 @@ def _group(runs: Sequence[Run], common: Collection[str]) -> Group:
     return Group(tuple(sorted(runs, key=lambda run: run.seed)), shown)
 
 
-def quantities(modalities: Iterable[str], macro_f1: bool = False) -> tuple[str, ...]:
-    """The columns: fused accuracy, each head's, each probe's, and the heads' imbalance.
+def quantities(
+    modalities: Iterable[str], metric: str = ACCURACY, further: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """The columns: the fused metrics, each head's, each probe's, and the heads' imbalance.
 
     Args:
         modalities: Names of the modalities.
-        macro_f1: Whether the fused prediction's macro F1 is a column too, beside its accuracy.
+        metric: What runs are compared by.
+        further: Further metrics of the fused prediction.
     """
     names = [*modalities]
-    heads, probes = [f"accuracy_{m}" for m in names], [f"probe_{m}" for m in names]
-    fused = ("accuracy", "macro_f1") if macro_f1 else ("accuracy",)
-    return (*fused, *heads, *probes, "imbalance")
+    heads, probes = [f"{metric}_{m}" for m in names], [f"probe_{m}" for m in names]
+    return (metric, *further, *heads, *probes, "imbalance")

@@ -1,4 +1,4 @@
-"""Accuracy against a searched parameter (the paper's Figures 7 and 8)."""
+"""Accuracy, or another metric, against a searched parameter (the paper's Figures 7 and 8)."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from inforeg_lightning.report import style
 from inforeg_lightning.report.figures import Plot
 from inforeg_lightning.report.group import Group
+from inforeg_lightning.report.measures import measure
 from inforeg_lightning.report.schema import is_number
 from inforeg_lightning.report.summary import Summary
 from inforeg_lightning.report.tables import heading
@@ -35,7 +36,7 @@ def sweep_plots(summary: Summary, parameter: str) -> list[Plot]:
     return [
         Plot(
             f"sweep_{parameter}",
-            f"Test accuracy at the last epoch against {symbol}",
+            f"Test {measure(summary.metric).title} at the last epoch against {symbol}",
             "Dots are seeds; lines join their means, with 95 % t intervals. Dashed: the baseline, "
             "which does not have the parameter, its mean and interval. All values are shown; to "
             "take the best of them would be to choose on the test set.",
@@ -45,8 +46,9 @@ def sweep_plots(summary: Summary, parameter: str) -> list[Plot]:
 
 
 def sweep(summary: Summary, curves: dict[str, Curve], symbol: str) -> Figure:
-    """A panel for the fused accuracy and one for each probe."""
-    quantities = ["accuracy", *(f"probe_{modality}" for modality in summary.modalities)]
+    """A panel for the fused prediction and one for each probe."""
+    of = measure(summary.metric)
+    quantities = [summary.metric, *(f"probe_{modality}" for modality in summary.modalities)]
     figure, axes = style.panels(1, len(quantities), height=2.9, share=False)
     colours = {
         title: style.METHOD_COLOURS[index % len(style.METHOD_COLOURS)]
@@ -59,10 +61,11 @@ def sweep(summary: Summary, curves: dict[str, Curve], symbol: str) -> Figure:
                 handles[group.title] = _level(panel, summary, index, quantity)
         for title, curve in curves.items():
             _line(panel, summary, curve, quantity, colours[title])
-        panel.set_title("Fused" if quantity == "accuracy" else heading(quantity).capitalize())
+        panel.set_title(heading(quantity, summary.metric).capitalize())
         panel.set_xlabel(symbol)
-        _widen(panel)
-    axes[0, 0].set_ylabel("test accuracy, %")
+        if of.share:
+            _widen(panel)
+    axes[0, 0].set_ylabel(f"test {of.title}{', %' if of.share else ''}")
     style.legend_below(figure, list(handles.values()), list(handles))
     return figure
 
@@ -75,15 +78,17 @@ def _widen(panel: Axes) -> None:
 
 
 def _line(panel: Axes, summary: Summary, curve: Curve, quantity: str, colour: str) -> None:
+    scale = measure(summary.metric).scale
     known = [(x, i) for x, i in curve if (i, "last", quantity) in summary.cells]
     cells = [summary.cells[index, "last", quantity].value for _, index in known]
     for x, index in known:
         values = summary.groups[index].values("last", quantity).values()
-        panel.plot([x] * len(values), [100 * v for v in values], "o", color=colour, alpha=0.4, ms=4)
+        dots = [scale * value for value in values]
+        panel.plot([x] * len(dots), dots, "o", color=colour, alpha=0.4, ms=4)
     panel.errorbar(
         [x for x, _ in known],
-        [100 * cell.mean for cell in cells],
-        [100 * (cell.half_width or 0) for cell in cells],
+        [scale * cell.mean for cell in cells],
+        [scale * (cell.half_width or 0) for cell in cells],
         color=colour,
         capsize=3,
         lw=1.5,
@@ -92,11 +97,12 @@ def _line(panel: Axes, summary: Summary, curve: Curve, quantity: str, colour: st
 
 def _level(panel: Axes, summary: Summary, index: int, quantity: str) -> Line2D:
     cell = summary.cells[index, "last", quantity].value
+    scale = measure(summary.metric).scale
     if cell.low is not None and cell.high is not None:
         panel.axhspan(
-            100 * cell.low, 100 * cell.high, color=style.BASELINE_COLOUR, alpha=0.18, lw=0
+            scale * cell.low, scale * cell.high, color=style.BASELINE_COLOUR, alpha=0.18, lw=0
         )
-    return panel.axhline(100 * cell.mean, color=style.BASELINE_COLOUR, linestyle=(0, (4, 1.5)))
+    return panel.axhline(scale * cell.mean, color=style.BASELINE_COLOUR, linestyle=(0, (4, 1.5)))
 
 
 def _curves(summary: Summary, parameter: str) -> dict[str, Curve]:

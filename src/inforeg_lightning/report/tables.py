@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inforeg_lightning.report.measures import ACCURACY, Measure, measure
 from inforeg_lightning.report.schema import CHECKPOINTS
 from inforeg_lightning.report.statistics import Interval
 from inforeg_lightning.report.summary import Cell, Summary, quantities
 
 CHECKPOINT_TITLES = {"last": "last epoch", "best": "best epoch on validation"}
-EXPLANATION = (
-    "Mean ± 95 % t interval over seeds; in brackets the difference to the baseline in points, "
-    "paired by seed. Imbalance: by how many points the best head is ahead of the worst."
-)
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,7 @@ def tables(summary: Summary) -> list[Table]:
         _table(
             summary.experiment,
             checkpoint,
+            summary.metric,
             summary.quantities,
             [
                 (
@@ -102,7 +100,9 @@ def read_tables(path: Path) -> list[Table]:
         return [
             table
             for name, content in experiments.items()
-            for table in _tables_of(str(name), content["methods"])
+            for table in _tables_of(
+                str(name), content["methods"], str(content.get("metric", ACCURACY))
+            )
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
@@ -116,16 +116,47 @@ def markdown(summary: Summary) -> str:
     lines = [f"## {in_markdown(summary.experiment)}", ""]
     for table in tables(summary):
         lines += [f"{table.caption}:", "", table.markdown(), ""]
-    lines += [EXPLANATION, "", *(f"- {in_markdown(note)}" for note in summary.notes)]
+    notes = [f"- {in_markdown(note)}" for note in summary.notes]
+    lines += [explanation(summary.metric), "", *notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def heading(quantity: str) -> str:
-    """A column's name for readers."""
-    if quantity in ("accuracy", "macro_f1", "imbalance"):
-        return {"accuracy": "fused", "macro_f1": "fused, macro F1"}.get(quantity, quantity)
-    kind, modality = quantity.split("_", 1)
-    return f"{modality}, {'head' if kind == 'accuracy' else 'probe'}"
+def explanation(metric: str) -> str:
+    """What the numbers of a table are, below it."""
+    of = measure(metric)
+    if of.share:
+        return (
+            "Mean ± 95 % t interval over seeds; in brackets the difference to the baseline in "
+            "points, paired by seed. Imbalance: by how many points the best head is ahead of the "
+            "worst."
+        )
+    better = " Lower is better: a negative difference is a gain." if of.lower_is_better else ""
+    return (
+        "Mean ± 95 % t interval over seeds; in brackets the difference to the baseline, paired by "
+        f"seed.{better} Imbalance: by how much the best head is ahead of the worst."
+    )
+
+
+def heading(quantity: str, metric: str = ACCURACY) -> str:
+    """A column's name for readers.
+
+    Args:
+        quantity: What is in it, as :func:`quantities` names it.
+        metric: What the table's runs are compared by.
+    """
+    if quantity == metric or quantity == "imbalance":
+        return "fused" if quantity == metric else quantity
+    for prefix, kind in ((f"{metric}_", "head"), ("probe_", "probe")):
+        if quantity.startswith(prefix):
+            return f"{quantity.removeprefix(prefix)}, {kind}"
+    of = measure(quantity)
+    return f"fused, {of.title}{' (lower is better)' if of.lower_is_better else ''}"
+
+
+def measure_of(quantity: str, metric: str) -> Measure:
+    """How a column is read: heads, probes and imbalance are in the unit of the metric."""
+    of_metric = quantity == "imbalance" or quantity.startswith((f"{metric}_", "probe_"))
+    return measure(metric if of_metric else quantity)
 
 
 def in_markdown(text: str) -> str:
@@ -133,14 +164,19 @@ def in_markdown(text: str) -> str:
     return re.sub(r"[\\|]", r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")
 
 
-def _tables_of(experiment: str, methods: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+def _tables_of(
+    experiment: str, methods: Sequence[Mapping[str, Any]], metric: str
+) -> Iterator[Table]:
     for checkpoint in CHECKPOINTS:
         found = {q: None for method in methods for q in method.get(checkpoint, {})}
         if not found:
             continue
-        heads = [q.removeprefix("accuracy_") for q in found if q.startswith("accuracy_")]
+        head = f"{metric}_"
+        heads = [q.removeprefix(head) for q in found if q.startswith(head)]
         probes = [q.removeprefix("probe_") for q in found if q.startswith("probe_")]
-        columns = [q for q in quantities(dict.fromkeys([*heads, *probes]), True) if q in found]
+        names = dict.fromkeys([*heads, *probes])
+        further = [q for q in found if q not in quantities(names, metric)]
+        columns = [q for q in quantities(names, metric, further) if q in found]
         rows = [
             (
                 str(method["title"]),
@@ -149,21 +185,23 @@ def _tables_of(experiment: str, methods: Sequence[Mapping[str, Any]]) -> Iterato
             )
             for method in methods
         ]
-        yield _table(experiment, checkpoint, columns, rows)
+        yield _table(experiment, checkpoint, metric, columns, rows)
 
 
 def _table(
     experiment: str,
     checkpoint: str,
+    metric: str,
     columns: Sequence[str],
     rows: Sequence[tuple[str, Mapping[str, Cell | None], int]],
 ) -> Table:
+    measured = [(q, measure_of(q, metric)) for q in columns]
     return Table(
         experiment,
-        f"Test accuracy in %, {CHECKPOINT_TITLES[checkpoint]}",
-        tuple(map(heading, columns)),
+        f"Test {measure(metric).said}, {CHECKPOINT_TITLES[checkpoint]}",
+        tuple(heading(column, metric) for column in columns),
         tuple(
-            Row(title, tuple(_text(cells[column]) for column in columns), seeds)
+            Row(title, tuple(_text(cells[q], of) for q, of in measured), seeds)
             for title, cells, seeds in rows
         ),
     )
@@ -176,17 +214,17 @@ def _cell(content: Mapping[str, Any] | None) -> Cell | None:
     return Cell(Interval.from_dict(content), difference and Interval.from_dict(difference))
 
 
-def _text(cell: Cell | None) -> Text:
+def _text(cell: Cell | None, of: Measure) -> Text:
     if cell is None:
         return Text("–")
-    value = f"{100 * cell.value.mean:.1f}{_plus_minus(cell.value)}"
+    value = f"{of.text(cell.value.mean)}{_plus_minus(cell.value, of)}"
     if cell.difference is None:
         return Text(value)
-    return Text(value, f"{100 * cell.difference.mean:+.1f}{_plus_minus(cell.difference)}")
+    return Text(value, f"{of.difference(cell.difference.mean)}{_plus_minus(cell.difference, of)}")
 
 
-def _plus_minus(interval: Interval) -> str:
-    return "" if interval.half_width is None else f" ± {100 * interval.half_width:.1f}"
+def _plus_minus(interval: Interval, of: Measure) -> str:
+    return "" if interval.half_width is None else f" ± {of.text(interval.half_width)}"
 
 
 def _line(cells: Sequence[str]) -> str:

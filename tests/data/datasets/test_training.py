@@ -16,15 +16,23 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from helpers.digit_files import write_sources
-from helpers.mosi_files import write_mosi
+from helpers.meme_files import write_memes
+from helpers.mosi_files import write_mosi, write_utterances
+from helpers.own_data import write_own_data, write_table
 from helpers.programs import run_program
-from helpers.raw_media import kinetics_name, write_cremad, write_kinetics_sounds
+from helpers.raw_media import (
+    kinetics_name,
+    write_cremad,
+    write_kinetics_sounds,
+    write_violent_flows,
+)
 from helpers.trainers import quiet_trainer
 from helpers.view_files import write_views
 from inforeg_lightning.data import CREMADDataModule, KineticsSoundsDataModule
 from inforeg_lightning.data.cremad import CREMADRecipe
 from inforeg_lightning.data.kinetics_sounds import KineticsSoundsRecipe
 from inforeg_lightning.data.prepare import prepare
+from inforeg_lightning.data.violent_flows import ViolentFlowsRecipe
 from inforeg_lightning.models import LateFusionClassifier
 
 # Lightning 2.6 on newer torch.
@@ -138,13 +146,8 @@ def test_cmu_mosi_trains_by_its_recipe_and_reports_macro_f1(tmp_path):
     from inforeg_lightning.report import load_runs, markdown, summarise
 
     write_mosi(tmp_path / "raw")
-    small = [
-        f"+model.encoders.{m}.{size}"
-        for m in ("text", "audio", "vision")
-        for size in ("layers=1", "feedforward=8")
-    ]
     root, width = f"data.root={tmp_path / 'raw'}", "model.encoders.text.width=20"
-    result = train(tmp_path / "runs/seed=0", "experiment=cmu_mosi", root, width, *small)
+    result = train(tmp_path / "runs/seed=0", "experiment=cmu_mosi", root, width, *SMALL)
     assert set(result["last"]["probe"]) == {"text", "audio", "vision"}
     (run,), rejected = load_runs([tmp_path / "runs"])
     assert not rejected
@@ -154,6 +157,110 @@ def test_cmu_mosi_trains_by_its_recipe_and_reports_macro_f1(tmp_path):
     table = markdown(summary)
     assert "| method | fused | fused, macro F1 |" in table
     assert f"| {100 * f1:.1f} |" in table
+
+
+SMALL = [
+    f"+model.encoders.{m}.{size}"
+    for m in ("text", "audio", "vision")
+    for size in ("layers=1", "feedforward=8")
+]
+
+
+def test_cmu_mosi_trains_by_joint_attention_whose_logits_the_model_reports(tmp_path):
+    write_mosi(tmp_path / "raw")
+    root = f"data.root={tmp_path / 'raw'}"
+    result = train(tmp_path / "run", "experiment=cmu_mosi_joint", root)
+    assert set(result["last"]["probe"]) == {"text", "audio", "vision"}
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert set(history[0]["score"]) == {"text", "audio", "vision"}
+    assert all(score < 0 for score in history[0]["score"].values())
+
+
+@pytest.mark.parametrize("form", ["pickle", "csv", "csv with gaps"])
+def test_cmu_mosi_learns_the_number_itself(tmp_path, form):
+    if form == "pickle":
+        write_mosi(tmp_path / "raw")
+    else:
+        write_utterances(tmp_path / "raw", ("audio/train0_1",) if "gaps" in form else ())
+    gaps = ["+data.gaps=true"] if "gaps" in form else []
+    arguments = ("experiment=cmu_mosi_regression", f"data.root={tmp_path / 'raw'}", *SMALL, *gaps)
+    result = train(tmp_path / "run", *arguments, "model.encoders.text.width=20")
+    assert (result["task"], result["metric"]) == ("regression", "mae")
+    assert {"mae", "correlation", "acc_7", "acc_2", "f1", "mae_text"} <= set(result["last"]["test"])
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert all(score < 0 for score in history[0]["score"].values())
+
+
+WORDS = (
+    "+data.modalities.caption={text:caption,words:6,vocabulary:12}",
+    "+model.encoders.caption={_target_:inforeg_lightning.models.TextTransformer}",
+    "+model.encoders.caption.vocabulary=${data.modalities.caption.vocabulary}",
+    "+modalities.caption=encoders.caption",
+    "+data.modalities.voice={sounds:clips,column:clip,seconds:0.5}",
+    "+model.encoders.voice={_target_:inforeg_lightning.models.ConvEncoder}",
+    "+modalities.voice=encoders.voice",
+    "callbacks.mslr.rates=[1,1,1,1]",
+)
+
+
+@pytest.mark.parametrize("task", ["classes", "regression"])
+def test_a_table_trains_with_words_sounds_and_gaps(tmp_path, task):
+    root = tmp_path / "raw"
+    rows = write_own_data(root)
+    for place, column in enumerate(("picture", "width", "clip", "caption") * 4):
+        rows[place][column] = ""
+    write_table(root, rows)
+    number = ("task=regression", "model.num_classes=1", "+data.label=weight")
+    more = number if task == "regression" else ()
+    arguments = ("experiment=table", f"data.root={root}", "+data.gaps=true", *WORDS, *more)
+    result = train(tmp_path / "run", *arguments)
+    assert set(result["last"]["probe"]) == {"picture", "record", "caption", "voice"}
+    assert result.get("metric") == ("mae" if task == "regression" else None)
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert all(score is not None for score in history[0]["score"].values())
+
+
+def test_hateful_memes_train_by_their_recipe_and_report_auroc(tmp_path):
+    write_memes(tmp_path / "raw")
+    result = train(tmp_path / "run", "experiment=hateful_memes", f"data.root={tmp_path / 'raw'}")
+    assert result["metrics"] == ["auroc"]
+    assert 0 <= result["last"]["test"]["auroc"] <= 1
+    assert set(result["last"]["probe"]) == {"image", "text"}
+
+
+@pytest.fixture(scope="module")
+def violent_flows(tmp_path_factory):
+    pytest.importorskip("cv2")
+    root = tmp_path_factory.mktemp("violent_flows")
+    write_violent_flows(root / "raw", 1, silent=["1_violent_0", "3_non-violent_0"])
+    prepare(ViolentFlowsRecipe(), root / "raw", root / "store", workers=1)
+    return root / "store"
+
+
+def test_violent_flows_train_by_their_recipe_fold_by_fold(violent_flows, tmp_path):
+    arguments = ("experiment=violent_flows", f"data.store={violent_flows}", "data.fold=1")
+    result = train(tmp_path / "run", *arguments)
+    assert set(result["last"]["probe"]) == {"video", "flow"}
+
+
+def test_the_sound_of_violent_flows_is_a_third_modality_that_clips_may_lack(
+    violent_flows, tmp_path
+):
+    small = [
+        override
+        for name, channels in (("video", 3), ("flow", 3), ("audio", 1))
+        for override in (
+            f"++model.encoders.{name}._target_=helpers.averaging.Averaging",
+            f"+model.encoders.{name}.channels={channels}",
+        )
+    ]
+    sound = ("+data.gaps=true", "+modalities.audio=encoders.audio")
+    result = train(
+        tmp_path / "run", "experiment=violent_flows", f"data.store={violent_flows}", *small, *sound
+    )
+    assert set(result["last"]["probe"]) == {"video", "flow", "audio"}
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert all(score is not None for score in history[0]["score"].values())
 
 
 def test_av_mnist_trains_by_its_recipe(tmp_path):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""Key -> tensor whose first dimension is the sample, or a mapping from names to such tensors."""
 
 SPLITS = ("train", "val", "test")
 
@@ -17,29 +18,38 @@ class InMemoryDataset(Dataset[Batch]):
     """Samples as rows of tensors; a batch is one indexing operation per tensor.
 
     Args:
-        tensors: Key -> tensor whose first dimension is the sample, the same size for every key.
+        tensors: Key -> tensor whose first dimension is the sample, the same size for every key; or
+            a mapping from names to such tensors, as of ``"present"``.
 
     Raises:
         ValueError: There are no tensors or their first dimensions differ.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        sizes = {key: tensor.shape[0] for key, tensor in tensors.items()}
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
+        sizes = {key: part.shape[0] for key, of in tensors.items() for part in _parts(of).values()}
         if len(set(sizes.values())) != 1:
             raise ValueError(f"tensors must have one common number of samples, got {sizes}")
         self.tensors = dict(tensors)
+        self._size = next(iter(sizes.values()))
 
     def __len__(self) -> int:
-        return next(iter(self.tensors.values())).shape[0]
+        return self._size
 
     def __getitem__(self, index: int) -> Batch:
-        return {key: tensor[index] for key, tensor in self.tensors.items()}
+        return self._rows(index)
+
+    def _rows(self, rows: Any) -> Batch:
+        return {
+            key: {name: part[rows] for name, part in of.items()}
+            if isinstance(of, Mapping)
+            else of[rows]
+            for key, of in self.tensors.items()
+        }
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         # A ready batch: stacking samples one by one costs more than the training step of a
         # small network. `_as_is` keeps the loader from collating it again.
-        rows = torch.as_tensor(indices)
-        return {key: tensor[rows] for key, tensor in self.tensors.items()}
+        return self._rows(torch.as_tensor(indices))
 
 
 class SeededShuffle(RandomSampler):
@@ -69,8 +79,12 @@ class SeededShuffle(RandomSampler):
         return iter(torch.randperm(len(self), generator=generator).tolist())
 
 
+def _parts(of: Any) -> Mapping[str, Tensor]:
+    return of if isinstance(of, Mapping) else {"": of}
+
+
 def in_memory_loader(
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Any],
     batch_size: int,
     num_workers: int = 0,
     shuffle_seed: int | None = None,
@@ -78,7 +92,7 @@ def in_memory_loader(
     """Load batches ``{key: (B, ...)}`` from tensors in memory; the last may be smaller.
 
     Args:
-        tensors: Key -> tensor whose first dimension is the sample.
+        tensors: Key -> tensor whose first dimension is the sample, as for ``InMemoryDataset``.
         batch_size: Samples per batch, at least 1.
         num_workers: Worker processes; 0 (default) is the fastest for data in memory.
         shuffle_seed: Seed of the shuffled order, or ``None`` (default) for the order of the rows.

@@ -76,9 +76,10 @@ class StoreDataModule(L.LightningDataModule, ABC):
 
     recipe: ClassVar[type[Recipe]]
     class_names: ClassVar[tuple[str, ...]]
-    modalities: ClassVar[tuple[str, ...]] = ("audio", "video")
+    modalities: tuple[str, ...] = ("audio", "video")
     shapes: ClassVar[dict[str, tuple[int, ...]]]
     least_frames: ClassVar[int] = 1
+    wanted_frames: ClassVar[int] = 3
     time_first: ClassVar[bool] = False
 
     def __init__(
@@ -119,6 +120,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
     @abstractmethod
     def choose(count: int, draws: NDArray[np.float64]) -> list[int]:
         """Choose frames of a training clip, as ``dataset.FrameChoice``."""
+
+    choose_middle = staticmethod(middle_frames)
 
     @staticmethod
     def clip_key(name: str) -> Hashable:
@@ -183,7 +186,8 @@ class StoreDataModule(L.LightningDataModule, ABC):
         dataset = StoreDataset(
             store,
             split.rows[part],
-            self.choose if train else middle_frames,
+            self.choose if train else self.choose_middle,
+            self.wanted_frames,
             augment=train,
             seed=self.seed,
             time_first=self.time_first,

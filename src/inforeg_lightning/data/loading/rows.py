@@ -1,20 +1,13 @@
-"""Samples as the rows of a CSV file: its cells, and arrays and images that belong to the rows."""
+"""Samples as the rows of a CSV file: its cells, and arrays that belong to the rows."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-KINDS = {
-    "columns": {"columns", "standardise"},
-    "array": {"array", "key", "standardise"},
-    "images": {"images", "column", "size", "mode", "standardise"},
-}
-"""What a modality is read from -> what may be said of it."""
 
 
 class TableError(ValueError):
@@ -48,15 +41,23 @@ class Rows:
         Raises:
             TableError: There is no such column, or a cell of it is empty.
         """
+        cells = self.cells(name, argument)
+        if "" in cells:
+            raise self.problem(cells.index(""), f"{name} is empty; fill it in or remove the line")
+        return cells
+
+    def cells(self, name: str, argument: str) -> list[str]:
+        """The cells of a column, of which some may be empty.
+
+        Raises:
+            TableError: There is no such column.
+        """
         if name not in self.columns:
             raise TableError(
                 f"{self.path}: {argument} names column {name!r}, but the columns are "
                 f"{', '.join(self.columns)}"
             )
-        cells = self.columns[name]
-        if "" in cells:
-            raise self.problem(cells.index(""), f"{name} is empty; fill it in or remove the line")
-        return cells
+        return self.columns[name]
 
     def problem(self, row: int, what: str) -> TableError:
         """The error for something in a row."""
@@ -100,14 +101,16 @@ def read_rows(path: Path) -> Rows:
 
 
 def read_numbers(rows: Rows, names: Sequence[str], argument: str) -> NDArray[np.float64]:
-    """The numbers of some columns, shape ``(rows, columns)``.
+    """The numbers of some columns, shape ``(rows, columns)``; NaN where a cell is empty.
 
     Raises:
-        TableError: There is no such column, or a cell is no finite number.
+        TableError: There is no such column, or a cell holds something else.
     """
-    found = np.empty((len(rows), len(names)))
+    found = np.full((len(rows), len(names)), np.nan)
     for place, name in enumerate(names):
-        for row, cell in enumerate(rows.column(name, argument)):
+        for row, cell in enumerate(rows.cells(name, argument)):
+            if not cell:
+                continue
             try:
                 found[row, place] = float(cell)
             except ValueError:
@@ -126,8 +129,8 @@ def read_array(rows: Rows, path: Path, key: str | None) -> NDArray[Any]:
         key: The name of the array in an ``.npz`` of several.
 
     Raises:
-        TableError: It is no such file, holds objects, or has another number of rows or a value
-            that is not finite.
+        TableError: It is no such file, holds objects, or has another number of rows, or a value
+            that is infinite. NaN are left to the caller.
     """
     try:
         # Never a pickle: reading one runs the code in it.
@@ -157,14 +160,16 @@ def read_array(rows: Rows, path: Path, key: str | None) -> NDArray[Any]:
             f"{path} has shape {array.shape}, but {rows.path} has {len(rows)} rows: the first "
             "dimension must be the row, in the same order"
         )
-    finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise TableError(
-            f"{path}, index {row} (line {rows.lines[row]} of {rows.path.name}): not all its "
-            "numbers are finite; mend them or remove the row from both files"
-        )
+    infinite = np.isinf(array.reshape(len(array), -1)).any(axis=1)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise TableError(f"{place_in(rows, path, row)}: it has an infinite number; mend it")
     return array[:, None] if array.ndim == 1 else array
+
+
+def place_in(rows: Rows, path: Path, row: int) -> str:
+    """A row of an array, in words."""
+    return f"{path}, index {row} (line {rows.lines[row]} of {rows.path.name})"
 
 
 def _key(path: Path, names: Sequence[str], key: str | None) -> str:
@@ -176,95 +181,3 @@ def _key(path: Path, names: Sequence[str], key: str | None) -> str:
             f"{path} holds {', '.join(names) or 'no arrays'}, {asked}; give one as `key`"
         )
     return key
-
-
-def image_paths(rows: Rows, folder: Path, column: str, argument: str) -> list[Path]:
-    """The file of each row, by its name in a column, relative to a folder.
-
-    Raises:
-        TableError: There is no such column, or one of the files is not there.
-    """
-    paths = [folder / name for name in rows.column(column, argument)]
-    for row, path in enumerate(paths):
-        if not path.is_file():
-            raise rows.problem(
-                row, f"there is no file {path}; {column} must be its name in {folder}"
-            )
-    return paths
-
-
-def read_images(
-    rows: Rows, paths: Sequence[Path], size: tuple[int, int] | None, mode: str
-) -> NDArray[np.uint8]:
-    """Images, channels first: shape ``(rows, channels, height, width)``.
-
-    Args:
-        rows: The table.
-        paths: The file of each row.
-        size: Height and width to which all are resized (bicubic); ``None`` if all have one size.
-        mode: ``"RGB"`` or ``"L"`` (grey), to which all are converted.
-
-    Raises:
-        TableError: A file is no image, or has another size than the first and there is no ``size``.
-    """
-    from PIL import Image, ImageOps
-
-    found: NDArray[np.uint8] | None = None
-    for row, path in enumerate(paths):
-        try:
-            with Image.open(path) as file:
-                # A telephone writes beside the pixels how they are to be turned.
-                image = ImageOps.exif_transpose(file).convert(mode)
-            if size is not None and image.size != size[::-1]:
-                image = image.resize(size[::-1], Image.Resampling.BICUBIC)
-            pixels = np.asarray(image)
-        except Exception as error:  # Pillow's decoders have errors of many kinds
-            raise rows.problem(row, f"{path} cannot be read as an image: {error}") from None
-        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if found is None:
-            found = np.empty((len(paths), *pixels.shape), np.uint8)
-        if pixels.shape != found.shape[1:]:
-            raise rows.problem(
-                row,
-                f"{path} has {_size(pixels)} pixels, but {paths[0]} has {_size(found)}; give "
-                "`size` ([height, width]), to which all are resized",
-            )
-        found[row] = pixels
-    assert found is not None
-    return found
-
-
-def _size(pixels: NDArray[np.uint8]) -> str:
-    return f"{pixels.shape[-2]} × {pixels.shape[-1]}"
-
-
-def kind_of(modality: str, of: Mapping[str, Any]) -> str:
-    """What a modality is read from, after a check of all that is said of it.
-
-    Raises:
-        ValueError: Something of it is wrong.
-    """
-    where = f"`modalities`: {modality}"
-    kinds = [kind for kind in KINDS if kind in of]
-    if len(kinds) != 1:
-        raise ValueError(f"{where} must have one of {', '.join(KINDS)}, but has {[*of]}")
-    (kind,) = kinds
-    if unknown := sorted({*of} - KINDS[kind]):
-        raise ValueError(
-            f"{where} has {unknown[0]!r}, but {kind} take {', '.join(sorted(KINDS[kind]))}"
-        )
-    if kind == "columns" and (isinstance(of[kind], str) or not of[kind]):
-        raise ValueError(f"{where}: columns must be a list of names, but is {of[kind]!r}")
-    if kind == "images":
-        size = of.get("size")
-        if "column" not in of:
-            raise ValueError(
-                f"{where} needs `column`, the column that holds the names of the files"
-            )
-        if size is not None and not (
-            len(size) == 2 and all(type(n) is int and n > 0 for n in size)
-        ):
-            raise ValueError(f"{where}: size must be [height, width], but is {size!r}")
-        if of.get("mode", "RGB") not in ("RGB", "L"):
-            raise ValueError(f"{where}: mode must be RGB or L, but is {of['mode']!r}")
-    return kind

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inforeg_lightning.data.prepare.decode import ClipError, read_frames, read_sound
+from inforeg_lightning.data.prepare.decode import ClipError, NoSound, read_sound
 from inforeg_lightning.data.prepare.raw_tree import Source, check_still_there
 from inforeg_lightning.data.prepare.recipe import Recipe
 from inforeg_lightning.data.store import StoreWriter
@@ -72,7 +72,7 @@ def write_part(
 
 
 def _frames(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
-    frames = read_frames(path, recipe.frames_per_second, recipe.short_side)
+    frames = recipe.frames(path)
     if len(frames) < recipe.least_frames:
         raise ClipError(
             f"too short: {len(frames)} of at least {recipe.least_frames} frames, "
@@ -82,7 +82,12 @@ def _frames(path: Path, recipe: Recipe) -> NDArray[np.uint8]:
 
 
 def _audio(path: Path, recipe: Recipe) -> NDArray[np.float32]:
-    samples, rate = read_sound(path)
+    try:
+        samples, rate = read_sound(path)
+    except NoSound:
+        if recipe.silence is None:
+            raise
+        return np.zeros(recipe.silence, np.float32)
     peak = float(np.abs(samples).max())
     if not peak <= _LOUDEST:  # nor is NaN
         raise ClipError(f"samples up to {peak:g}, where full scale is 1")

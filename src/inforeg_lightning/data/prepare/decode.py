@@ -31,6 +31,10 @@ class ClipError(ValueError):
     """A clip that cannot be used; the message says why, without its name."""
 
 
+class NoSound(ClipError):
+    """A clip that has no sound, where nothing else is known to be wrong with it."""
+
+
 class Sound(NamedTuple):
     """A decoded sound.
 
@@ -50,14 +54,15 @@ def read_sound(path: Path) -> Sound:
         path: The file, such as ``.wav`` or ``.mp4``.
 
     Raises:
-        ClipError: It cannot be opened or decoded, holds no sound, or is cut short.
+        NoSound: It holds no sound.
+        ClipError: It cannot be opened or decoded, or is cut short.
     """
     import av
 
     pieces, size = [], 0
     with _opened(path) as container:
         if not container.streams.audio:
-            raise ClipError("no audio stream")
+            raise NoSound("no audio stream")
         stream = container.streams.audio[0]
         rate, declared = stream.rate, _wav_seconds(path) or _own_seconds(stream)
         # Channels side by side: planes, one for each, are read beyond their end from the eighth on.
@@ -69,7 +74,7 @@ def read_sound(path: Path) -> Sound:
             if size > _MOST_BYTES:
                 raise ClipError(f"more than {_MOST_BYTES // 1_000_000} MB of sound")
     if not size:
-        raise ClipError("no samples")
+        raise NoSound("no samples")
     samples = np.ascontiguousarray(np.concatenate(pieces).T, np.float32)
     _check_whole(samples.shape[1] / rate, declared)
     return Sound(samples, rate)

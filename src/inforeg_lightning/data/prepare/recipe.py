@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from inforeg_lightning.data.prepare.decode import read_frames
 from inforeg_lightning.data.prepare.lists import PublishedList
 from inforeg_lightning.data.prepare.raw_tree import Source
 from inforeg_lightning.data.store.frames import FRAME_FORMATS
@@ -42,6 +43,8 @@ class Recipe(ABC):
     """Frames that are kept of each second of video."""
     least_frames: ClassVar[int]
     """A clip with fewer frames than this is rejected."""
+    silence: ClassVar[tuple[int, int] | None] = None
+    """Shape of the spectrogram, zeros, of a clip without sound; ``None``: it is rejected."""
     lists: ClassVar[Mapping[str, PublishedList]] = {}
     """``"train"`` and ``"test"`` -> the list that is published of this half; empty for none."""
 
@@ -69,6 +72,14 @@ class Recipe(ABC):
             LayoutError: The tree is missing, empty or laid out differently.
             SplitError: A list cannot be read, or a clip is in both lists.
         """
+
+    def frames(self, path: Path) -> NDArray[np.uint8]:
+        """Decode what is kept of a video, uint8 ``(n, H, W, 3)``.
+
+        Raises:
+            ClipError: It cannot be used.
+        """
+        return read_frames(path, self.frames_per_second, self.short_side)
 
     @staticmethod
     @abstractmethod
