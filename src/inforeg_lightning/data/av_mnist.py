@@ -14,7 +14,6 @@ from inforeg_lightning.data.digits.cached import CachedDataModule
 from inforeg_lightning.data.digits.files import download, read_recording
 from inforeg_lightning.data.digits.recorded import (
     DOWNLOADS,
-    HALVES,
     check_layout,
     find_recordings,
     read_mnist,
@@ -69,6 +68,11 @@ class AVMNISTRecipe(Rendering):
         """Speaker, digit and number of every recording that is used."""
         speakers = [name for split in (self.train, self.val, self.test) for name in split.speakers]
         return set(product(speakers, range(10), range(self.recordings)))
+
+    @property
+    def halves(self) -> list[str]:
+        """The halves of MNIST that are used."""
+        return sorted({split.half for split in (self.train, self.val, self.test)})
 
 
 class Source(NamedTuple):
@@ -156,7 +160,7 @@ def generate(recipe: AVMNISTRecipe, data_seed: int, root: Path) -> Arrays:
         FileNotFoundError: Images or recordings that the recipe asks for are not there.
         ValueError: They are damaged, or there are too few.
     """
-    mnist = {half: read_mnist(root, half) for half in HALVES}
+    mnist = {half: read_mnist(root, half) for half in recipe.halves}
     planned = plan(recipe, data_seed, {half: labels for half, (_, labels) in mnist.items()})
     needed = {(s.speaker, s.label, s.recording) for split in SPLITS for s in planned[split]}
     waves = {
@@ -237,7 +241,7 @@ class AVMNISTDataModule(CachedDataModule):
         """
         if self.download or self.path.exists():
             return
-        check_layout(self.root, self.recipe.needed())
+        check_layout(self.root, self.recipe.needed(), self.recipe.halves)
 
     def generate(self) -> Arrays:
         """Make the arrays; see ``generate``."""

@@ -38,13 +38,18 @@ Recording = tuple[str, int, int]
 """Speaker, digit and number of a recording."""
 
 
-def check_layout(root: Path, needed: Iterable[Recording]) -> None:
+def check_layout(root: Path, needed: Iterable[Recording], halves: Iterable[str] = HALVES) -> None:
     """Make sure that the files of MNIST and the recordings are there.
+
+    Args:
+        root: Folder of the images and recordings.
+        needed: The recordings.
+        halves: The halves of MNIST.
 
     Raises:
         FileNotFoundError: They are not; the message shows the layout.
     """
-    for half in HALVES:
+    for half in halves:
         for kind in ("images-idx3", "labels-idx1"):
             _idx_path(root, f"{HALVES[half]}-{kind}-ubyte")
     find_recordings(root, needed)
