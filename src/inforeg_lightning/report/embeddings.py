@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from inforeg_lightning.report import style
-from inforeg_lightning.report.figures import Drawn, Plot, choose, wrapped
+from inforeg_lightning.report.figures import Drawn, Plot, choose
 from inforeg_lightning.report.folder import Features
 from inforeg_lightning.report.measures import measure
 from inforeg_lightning.report.runs import Run
@@ -59,7 +59,7 @@ def embedding(drawn: Drawn, runs: list[Run], features: list[Features | str]) -> 
     figure, axes = style.panels(len(drawn.modalities), len(runs), height=3.0, share=False)
     names: tuple[str, ...] = ()
     for column, (group, run, found) in enumerate(zip(drawn.groups, runs, features, strict=True)):
-        axes[0, column].set_title(wrapped(group.title))
+        axes[0, column].set_title(style.wrapped(group.title))
         for row, modality in enumerate(drawn.modalities):
             panel = axes[row, column]
             panel.set(xticks=[], yticks=[])
@@ -72,7 +72,7 @@ def embedding(drawn: Drawn, runs: list[Run], features: list[Features | str]) -> 
             panel.set_xlabel("" if probe is None else f"probe {of.text(probe)}{unit}")
             if isinstance(found, str) or modality not in found.values:
                 said = found if isinstance(found, str) else NOTHING_KEPT
-                panel.text(0.5, 0.5, wrapped(said), transform=panel.transAxes, ha="center")
+                panel.text(0.5, 0.5, style.wrapped(said), transform=panel.transAxes, ha="center")
                 continue
             names = max(names, found.class_names, key=len)
             _scatter(panel, found.values[modality], found.label)

@@ -1,7 +1,5 @@
 """The figures of an experiment; each takes a summary and returns a Matplotlib figure."""
 
-import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +119,7 @@ def traces(drawn: Drawn) -> Figure:
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter("{x:g}")  # the default writes mathematics, which is off
             if row == 0:
-                panel.set_title(wrapped(group.title))
+                panel.set_title(style.wrapped(group.title))
             if column == 0:
                 panel.set_ylabel(f"{modality} encoder\nTr(F), log scale")
     _label_time(axes, drawn)
@@ -157,15 +155,15 @@ def scores(drawn: Drawn) -> Figure:
     """Score and strength by epoch, a column per method, a line per modality."""
     figure, axes = style.panels(2, len(drawn.groups), share=False)
     for column, group in enumerate(drawn.groups):
-        axes[0, column].set_title(wrapped(group.title))
+        axes[0, column].set_title(style.wrapped(group.title))
         for index, modality in enumerate(drawn.modalities):
-            colour, dash = _modality_style(index)
+            colour, dash = style.modality_style(index)
             style.band(axes[0, column], _history(group, "score", modality), colour, dash)
         _effects(axes[1, column], group, drawn)
     _share_log_probabilities(axes[0], drawn)
     axes[0, 0].set_ylabel("score")
     _label_time(axes, drawn)
-    styles = [_modality_style(index) for index in range(len(drawn.modalities))]
+    styles = [style.modality_style(index) for index in range(len(drawn.modalities))]
     handles = [Line2D([], [], color=colour, linestyle=dash) for colour, dash in styles]
     style.legend_below(figure, handles, list(drawn.modalities))
     return figure
@@ -193,7 +191,7 @@ def _effects(panel: Axes, group: Group, drawn: Drawn) -> None:
     for index, modality in enumerate(drawn.modalities):
         for run in group.runs:
             at = _applied(run, modality)
-            panel.plot(list(at), list(at.values()), ".", color=_modality_style(index)[0])
+            panel.plot(list(at), list(at.values()), ".", color=style.modality_style(index)[0])
             applied = applied or bool(at)
     if not applied:
         panel.text(0.5, 0.5, "none applied", transform=panel.transAxes, ha="center")
@@ -244,20 +242,6 @@ def _axis(of_what: str, of: Measure) -> str:
 
 def _offsets(count: int) -> list[float]:
     return [0.17 * (index - (count - 1) / 2) for index in range(count)]
-
-
-def _modality_style(index: int) -> tuple[str, Any]:
-    count = len(style.MODALITY_COLOURS)
-    return style.MODALITY_COLOURS[index % count], style.MODALITY_LINES[index % count]
-
-
-def wrapped(title: str) -> str:
-    """A panel's title in lines that fit above it."""
-    # What stands in brackets stays together.
-    unbroken = re.sub(
-        r"\([^)]*\)", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), title
-    )
-    return "\n".join(textwrap.wrap(unbroken, 30))
 
 
 def _label_time(axes: Any, drawn: Drawn) -> None:

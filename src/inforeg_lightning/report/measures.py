@@ -60,6 +60,9 @@ _MEASURES = {
     "rmse": Measure("RMSE", share=False, lower_is_better=True),
 }
 
+KNOWN = tuple(_MEASURES)
+"""The names of the metrics whose titles and directions are known."""
+
 
 def measure(name: str) -> Measure:
     """How the metric of a name is read; one that is not known is a plain number."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from inforeg_lightning.report.measures import ACCURACY, measure
+from inforeg_lightning.report.measures import ACCURACY, KNOWN, measure
 
 CHECKPOINTS = ("last", "best")
 """The last epoch, and the one with the best validation accuracy."""
@@ -144,13 +144,13 @@ def _check_checkpoint(
     if metric not in part.get("test", {}):
         raise FolderError(f"result.json has no test {metric} for {checkpoint}")
     of = {metric: metric, **{f"{metric}_{m}": metric for m in modalities}}
-    # What is not the metric itself may be null: a correlation with what is all the same.
-    others = {name: name for name in ("macro_f1", *further) if name not in of}
+    others = {name: name for name in (*KNOWN, *further) if name not in of}
     values = [
         (f"{checkpoint}.{key}.{name}", value, (of | others)[name])
         for key in ("val", "test")
         for name, value in part.get(key, {}).items()
-        if name in of or (name in others and value is not None)
+        # What is not the metric itself may be nothing: a correlation with what is all the same.
+        if name in of or (name in others and value is not None and value == value)
     ]
     values += [(f"{checkpoint}.probe.{m}", v, metric) for m, v in part.get("probe", {}).items()]
     for path, value, name in values:

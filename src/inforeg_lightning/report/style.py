@@ -1,5 +1,7 @@
 """How every figure looks: colours, frames, and the band over seeds."""
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -119,3 +121,18 @@ def shade(axes: Axes, shares: Series) -> None:
             axes.axvspan(
                 x - 0.5, x + 0.5, color=WINDOW_COLOUR, alpha=0.3 * share, linewidth=0, zorder=0
             )
+
+
+def modality_style(index: int) -> tuple[str, Any]:
+    """Colour and line of a modality, by its place."""
+    count = len(MODALITY_COLOURS)
+    return MODALITY_COLOURS[index % count], MODALITY_LINES[index % count]
+
+
+def wrapped(title: str) -> str:
+    """A panel's title in lines that fit above it."""
+    # What stands in brackets stays together.
+    unbroken = re.sub(
+        r"\([^)]*\)", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), title
+    )
+    return "\n".join(textwrap.wrap(unbroken, 30))
