@@ -20,6 +20,7 @@ STUDIES = [
     "demo",
     "missing",
     "real_worlds",
+    "signals",
     "suspicions",
     "table2",
     "table3",
