@@ -13,6 +13,7 @@ from typing import Any
 
 from running.comparison_table import comparison_table
 from running.price_table import price_table
+from running.truth.tables import real_worlds_table, signals_table, suspicions_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +52,14 @@ PARTS = (
         "benchmarks/results/overhead_methods.json",
         price_table,
     ),
+    Part(
+        "docs/is_it_for_you.md",
+        "real-worlds",
+        "experiments/results/real_worlds.json",
+        real_worlds_table,
+    ),
+    Part("docs/monitor.md", "suspicions", "experiments/results/suspicions.json", suspicions_table),
+    Part("docs/monitor.md", "signals", "experiments/results/signals.json", signals_table),
 )
 
 

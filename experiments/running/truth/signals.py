@@ -20,10 +20,9 @@ from inforeg_lightning.diagnosis import SuspicionThresholds
 from inforeg_lightning.diagnosis.suspicions import is_wasteful, is_weak, seen_of
 from running.truth.judging import Batches, WorldModule
 from running.truth.monitoring import BATCHES, ROUNDS
+from running.truth.tables import KEPT
 from running.truth.worlds import FRESH, Batch, World, all_worlds
 
-KEPT = ("share", "agreement", "probe − largest class", "probe − fused", "drop")
-"""What the monitor measures: read off ``suspicions.json``, which is of the same trainings."""
 TRIED = (
     "gradient SNR, unimodal",
     "gradient SNR, joint",

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from inforeg_lightning.diagnosis import STATES
-from running.truth.signals import KEPT, TRIED
+STATES = ("healthy", "starved", "fusion harms", "weak by nature", "cannot tell")
+KEPT = ("share", "agreement", "probe − largest class", "probe − fused", "drop")
+"""What the monitor measures: read off ``suspicions.json``, which is of the same trainings."""
 
 
 def real_worlds_table(content: Mapping[str, Any]) -> str:
@@ -49,8 +50,7 @@ def signals_table(content: Mapping[str, Any]) -> str:
     asked = ("starved", "starved, where held is not used", "weak by nature")
     heads = ["signal", *asked, "right in the rule"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-    for signal in (*KEPT, *TRIED):
-        of = content["compared"][signal]
+    for signal, of in content["compared"].items():
         cells = [" → ".join(f"{x:.2f}" for x in of[name]) for name in asked]
         cells.append("{} of {}".format(*of["in the rule"]))
         name = f"**{signal}**" if signal in KEPT else signal
