@@ -16,6 +16,7 @@ from running.comparison_table import comparison_table
 from running.map.page import map_tables
 from running.missing_table import missing_table
 from running.price_table import price_table
+from running.truth.tables import real_worlds_table, signals_table, suspicions_table
 from running.windows_table import windows_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,14 @@ PARTS = (
     ),
     Part("docs/windows.md", "windows", "benchmarks/results/windows.json", windows_table),
     Part("docs/map.md", "map", "experiments/results/map.json", map_tables),
+    Part(
+        "docs/is_it_for_you.md",
+        "real-worlds",
+        "experiments/results/real_worlds.json",
+        real_worlds_table,
+    ),
+    Part("docs/monitor.md", "suspicions", "experiments/results/suspicions.json", suspicions_table),
+    Part("docs/monitor.md", "signals", "experiments/results/signals.json", signals_table),
 )
 
 

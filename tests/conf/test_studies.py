@@ -24,6 +24,7 @@ STUDIES = [
     "pretrained",
     "real_worlds",
     "scale",
+    "signals",
     "strength",
     "suspicions",
     "sweep",

@@ -287,6 +287,17 @@ def test_a_cadence_drops_what_the_budget_does_not_allow_and_keeps_the_last_in_mi
     assert cadence.affords(3)
 
 
+def test_a_cadence_watches_fewer_batches_where_steps_are_short():
+    def cadence_after(seconds_each):
+        seconds = Seconds()
+        cadence = Cadence(0.02, Clock(seconds), epochs=10)
+        seconds.at += 32 * 9 * seconds_each
+        return cadence.batches(6, trained=9.0, step=32 * 9)
+
+    # 320 steps of 9 ms allow 58 ms: 18 besides the rest, which is not two steps; of 30 ms, 152.
+    assert [cadence_after(x) for x in (0.009, 0.03, 1.0)] == [2, 4, 4]
+
+
 def test_a_cadence_without_a_known_end_goes_by_what_there_was():
     seconds = Seconds()
     clock = Clock(seconds)
@@ -303,10 +314,10 @@ def test_a_cadence_without_a_known_end_goes_by_what_there_was():
 def test_a_monitor_that_takes_too_long_measures_the_last_epoch_only():
     module, _ = fitted([], Plain(), max_epochs=4)
     slow = ModalityMonitor(encoder_paths(), "head", target="label", batches=2)
-    slow._planned = slow.on_train_start
+    begins = slow.on_train_start
 
     def all_due(trainer, pl_module):
-        slow._planned(trainer, pl_module)
+        begins(trainer, pl_module)
         slow._due = frozenset(range(4))
         slow.clock.spent += 1e3
 

@@ -11,6 +11,9 @@ T = TypeVar("T")
 _PRICE = 1.2
 """What a watched batch costs, in steps: 0.6 to 0.8 for one backward pass of the encoders, the rest
 for its part of the probes and of what has to be set up."""
+_REST = 0.04
+"""What a measured epoch takes besides, in seconds: its validation, probes, and the log. A guess, by
+which short trainings watch fewer batches; what it really takes shows when one was measured."""
 _MOST_EPOCHS, _MOST_BATCHES, BATCHES = 6, 12, 4
 
 
@@ -125,12 +128,30 @@ class Cadence:
         Args:
             trained: Epochs since the beginning that are complete.
         """
+        planned = self._price * (2 if math.isfinite(self.epochs) else 1)
+        return trained == 0 or planned <= self._left(trained)
+
+    def batches(self, planned: int, trained: float, step: float) -> int:
+        """How many of the planned batches of an epoch are watched: an even number, at least two.
+
+        Args:
+            planned: So many at most.
+            trained: Epochs so far, with the part of this one.
+            step: Steps so far.
+        """
+        if not trained or not step:
+            return planned
+        price = _PRICE * (self.clock.now() - self._begun) / step
+        fit = int((self._left(trained) - _REST) / price) // 2 * 2
+        return min(max(fit, 2), planned)
+
+    def _left(self, trained: float) -> float:
+        """Seconds that are allowed and not spent yet, by how long the whole will take."""
         elapsed = self.clock.now() - self._begun
-        whole = elapsed * max(self.epochs / max(trained, 1), 1.0)
+        whole = elapsed * max(self.epochs / max(trained, 1.0), 1.0)
         if not math.isfinite(whole):  # no known end: by what there was so far
             whole = elapsed
-        planned = self._price * (2 if math.isfinite(self.epochs) else 1)
-        return trained == 0 or self.clock.spent + planned <= self.budget * whole
+        return self.budget * whole - self.clock.spent
 
     def begin(self) -> None:
         """A measured epoch begins."""

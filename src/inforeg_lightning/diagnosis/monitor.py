@@ -132,7 +132,8 @@ class ModalityMonitor(MethodCallback):
         self._decided: tuple[int, bool] = (-1, False)
         self.clock = self.method.clock = Clock()  # type: ignore[attr-defined]
         self._cadence = Cadence(budget, self.clock, 0)
-        self._first = 0
+        self._first = self._first_step = 0
+        self._planned = BATCHES
 
     @property
     def verdict(self) -> Suspicions:
@@ -181,9 +182,9 @@ class ModalityMonitor(MethodCallback):
         if measured is not None and each > 1:  # at the end of epochs that validate
             last = int(epochs) // each * each
             measured = frozenset(min(-(-(e + 1) // each) * each, last) - 1 for e in measured)
-        self._due = measured
-        self.method.batches = batches  # type: ignore[attr-defined]
-        self._steps = math.ceil(batches / trainer.accumulate_grad_batches)
+        self._due, self._planned = measured, batches
+        self._watch(trainer, batches)
+        self._first_step = trainer.global_step
         self._first, self._decided = trainer.current_epoch, (-1, False)
         self._cadence = Cadence(self.budget, self.clock, epochs - self._first)
 
@@ -262,23 +263,37 @@ class ModalityMonitor(MethodCallback):
         is_due = epoch in self._due if self._due is not None else (epoch + 1) & epoch == 0
         if not is_due:
             return False
-        if math.isfinite(trainer.num_training_batches):
-            steps = math.ceil(trainer.num_training_batches / each)
-            is_late = batch_idx // each >= steps - self._steps
-        else:
-            is_late = batch_idx // each < self._steps
-        return is_late and self._affords(trainer)
+        if not self._is_late(trainer, batch_idx // each) or not self._affords(trainer, batch_idx):
+            return False
+        return self._is_late(trainer, batch_idx // each)  # it may have decided on fewer batches
 
-    def _affords(self, trainer: Trainer) -> bool:
+    def _is_late(self, trainer: Trainer, step: int) -> bool:
+        if not math.isfinite(trainer.num_training_batches):
+            return step < self._steps
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        return step >= steps - self._steps
+
+    def _affords(self, trainer: Trainer, batch_idx: int) -> bool:
         """Whether there is time for an epoch that is due; decided once, by all processes alike."""
         epoch = trainer.current_epoch
         if self._decided[0] != epoch:
             # `every` is what the user wants, and a verdict needs the last epoch.
             is_asked = self.every is not None or (self._due is not None and epoch == max(self._due))
-            answer = is_asked or self._cadence.affords(epoch - self._first)
-            self._decided = (epoch, bool(trainer.strategy.broadcast(answer)))
+            trained = epoch - self._first
+            answer, batches = is_asked or self._cadence.affords(trained), self._planned
+            if self.every is None and self.batches is None:
+                part = batch_idx / trainer.num_training_batches
+                steps = trainer.global_step - self._first_step
+                batches = self._cadence.batches(batches, trained + part, steps)
+            answer, batches = trainer.strategy.broadcast((answer, batches))
+            self._decided = (epoch, answer)
+            self._watch(trainer, batches)
             self._cadence.begin()
         return self._decided[1]
+
+    def _watch(self, trainer: Trainer, batches: int) -> None:
+        self.method.batches = batches  # type: ignore[attr-defined]
+        self._steps = math.ceil(batches / trainer.accumulate_grad_batches)
 
     def _stride_of(self, trainer: Trainer, batch: Any) -> int:
         try:
