@@ -22,6 +22,13 @@ from inforeg_lightning.models.mmtm import MMTM
 from inforeg_lightning.models.sequence import SequenceTransformer
 
 if TYPE_CHECKING:
+    from inforeg_lightning.models.pretrained import (
+        HuggingFaceEncoder,
+        PretrainedEncoder,
+        TimmEncoder,
+        TorchaudioEncoder,
+        TorchvisionEncoder,
+    )
     from inforeg_lightning.models.resnet import AudioResNet18, VideoResNet18
 
 __all__ = [
@@ -33,13 +40,18 @@ __all__ = [
     "FiLMFusion",
     "FrameEncoder",
     "GatedFusion",
+    "HuggingFaceEncoder",
     "JointAttention",
     "JointAttentionClassifier",
     "LateFusionClassifier",
     "MLPEncoder",
     "MMTMFusion",
+    "PretrainedEncoder",
     "SequenceTransformer",
     "SumFusion",
+    "TimmEncoder",
+    "TorchaudioEncoder",
+    "TorchvisionEncoder",
     "VideoResNet18",
 ]
 
@@ -50,4 +62,8 @@ def __getattr__(name: str) -> Any:
         from inforeg_lightning.models import resnet
 
         return getattr(resnet, name)
+    if name in __all__:
+        from inforeg_lightning.models import pretrained
+
+        return getattr(pretrained, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
