@@ -24,6 +24,13 @@ from inforeg_lightning.models.tasks import TASKS, Task
 from inforeg_lightning.models.text import TextTransformer
 
 if TYPE_CHECKING:
+    from inforeg_lightning.models.pretrained import (
+        HuggingFaceEncoder,
+        PretrainedEncoder,
+        TimmEncoder,
+        TorchaudioEncoder,
+        TorchvisionEncoder,
+    )
     from inforeg_lightning.models.resnet import AudioResNet18, ImageResNet18, VideoResNet18
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "FiLMFusion",
     "FrameEncoder",
     "GatedFusion",
+    "HuggingFaceEncoder",
     "ImageResNet18",
     "JointAttention",
     "JointAttentionClassifier",
@@ -43,10 +51,14 @@ __all__ = [
     "MLPEncoder",
     "MMTMFusion",
     "PixelEncoder",
+    "PretrainedEncoder",
     "SequenceTransformer",
     "SumFusion",
     "Task",
     "TextTransformer",
+    "TimmEncoder",
+    "TorchaudioEncoder",
+    "TorchvisionEncoder",
     "VideoResNet18",
 ]
 
@@ -57,4 +69,8 @@ def __getattr__(name: str) -> Any:
         from inforeg_lightning.models import resnet
 
         return getattr(resnet, name)
+    if name in __all__:
+        from inforeg_lightning.models import pretrained
+
+        return getattr(pretrained, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,17 +42,18 @@ def tune(
         )
 
 
-def keep_still(network: nn.Module) -> None:
-    """Put each part that is frozen as a whole into evaluation mode.
+def keep_still(module: nn.Module) -> None:
+    """Put what is frozen, as a whole or in part, into evaluation mode, in which nothing is random.
 
-    There batch normalisation keeps its statistics, and nothing is dropped. To be called whenever
-    the network has been put into training mode.
+    Batch normalisation keeps its statistics there, nothing is dropped, nothing masked. To be called
+    whenever the network has been put into training mode: parts of which every parameter is trained
+    stay in it.
     """
-    parameters = [*network.parameters()]
-    if parameters and not any(p.requires_grad for p in parameters):
-        network.eval()
+    parameters = [*module.parameters()]
+    if parameters and all(p.requires_grad for p in parameters):
         return
-    for child in network.children():
+    module.training = False
+    for child in module.children():
         keep_still(child)
 
 
