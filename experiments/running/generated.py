@@ -16,6 +16,7 @@ from running.comparison_table import comparison_table
 from running.map.page import map_tables
 from running.missing_table import missing_table
 from running.price_table import price_table
+from running.strength_table import strength_table
 from running.truth.tables import real_worlds_table, signals_table, suspicions_table
 from running.windows_table import windows_table
 
@@ -32,6 +33,7 @@ class Part:
         source: The JSON file that it is made from, likewise.
         make: From the content of the file, and of those beside it, to Markdown.
         beside: Further files that it is made from.
+        is_pending: Whether the study is still to be run, so that there may be no file yet.
     """
 
     page: str
@@ -39,6 +41,7 @@ class Part:
     source: str
     make: Callable[..., str]
     beside: tuple[str, ...] = ()
+    is_pending: bool = False
 
     def text(self) -> str:
         """What stands between the markers, by the files as they are now."""
@@ -80,6 +83,13 @@ PARTS = (
         price_table,
     ),
     Part("docs/windows.md", "windows", "benchmarks/results/windows.json", windows_table),
+    Part(
+        "docs/windows.md",
+        "strength",
+        "experiments/results/strength.json",
+        strength_table,
+        is_pending=True,
+    ),
     Part("docs/map.md", "map", "experiments/results/map.json", map_tables),
     Part(
         "docs/is_it_for_you.md",
@@ -110,6 +120,8 @@ def stale() -> dict[Path, str]:
     """Pages that differ from what the results say -> what they should be."""
     pages: dict[Path, str] = {}
     for part in PARTS:
+        if part.is_pending and not (ROOT / part.source).exists():
+            continue
         page = ROOT / part.page
         text = pages.get(page, page.read_text(encoding="utf-8"))
         pages[page] = renewed(text, part.name, part.text())
