@@ -38,3 +38,11 @@ def start():
         return process
 
     return run
+
+
+@pytest.fixture
+def kept():
+    """Rows of equal numbers but for noise: nothing of the paper holds of them."""
+    from helpers.claims import rows_of_noise  # it imports what the path above finds
+
+    return rows_of_noise()

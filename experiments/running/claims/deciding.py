@@ -105,14 +105,14 @@ def _longer(rows: Rows, tests: Sequence[Test]) -> str:
 
 
 def _tests(hypotheses: Mapping[str, Callable[[], Test]]) -> dict[str, Test]:
-    """Name -> test, of those whose rows are there, adjusted over these."""
+    """Name -> test, of those whose rows are there, adjusted over all."""
     found = []
     for make in hypotheses.values():
         try:
             found.append(make())
         except KeyError:  # a row that was not trained, or not on these seeds
             continue
-    return {test.name: test for test in adjusted(found)}
+    return {test.name: test for test in adjusted(found, len(hypotheses))}
 
 
 def _difference(rows: Rows, one: str, other: str, quantity: str = "accuracy") -> list[float]:

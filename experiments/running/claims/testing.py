@@ -98,11 +98,18 @@ def differ(name: str, text: str, columns: Mapping[float, Sequence[float]], best:
     return Test(name, text, float(found.pvalue), means[best] == max(means.values()), agreement)
 
 
-def adjusted(tests: Sequence[Test]) -> list[Test]:
-    """The same tests with their p-values adjusted by Holm's method over all of them."""
+def adjusted(tests: Sequence[Test], family: int) -> list[Test]:
+    """The same tests with their p-values adjusted by Holm's method.
+
+    Args:
+        tests: Those that can be made.
+        family: How many there are in the protocol. One that cannot be made yet counts with a p of
+            1, so that what is accepted stays so when its rows are there.
+    """
     from statsmodels.stats.multitest import multipletests
 
     if not tests:
         return []
-    found = multipletests([test.p for test in tests], method="holm")[1]
+    every = [test.p for test in tests] + [1.0] * (family - len(tests))
+    found = multipletests(every, method="holm")[1][: len(tests)]
     return [replace(test, adjusted=float(p)) for test, p in zip(tests, found, strict=True)]
