@@ -9,10 +9,10 @@ import torch
 
 from inforeg_lightning.diagnosis import STARVED, Thresholds
 from inforeg_lightning.diagnosis.measures import measure
+from running.truth.families import FAMILIES, FRESH, all_worlds
 from running.truth.judging import confusion, examine, judge_all, judged, summary
 from running.truth.networks import runs_of
 from running.truth.oracle import answer, differences
-from running.truth.worlds import FAMILIES, FRESH, all_worlds
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results" / "truth.json"
 WORLDS = {world.name: world for world in all_worlds()}

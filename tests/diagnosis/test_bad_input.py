@@ -162,3 +162,23 @@ def test_an_error_in_a_run_is_a_note():
 
     note = refused_note(Breaks)
     assert note == "unimodal losses, seed 0: out of paper (RuntimeError)"
+
+
+def test_nan_in_the_joint_run_leaves_what_each_modality_has_alone():
+    class Sick(Tiny):
+        """Sick if it is trained on both, without further heads."""
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            both = bool(self.encoder_a(batch["a"]).any() and self.encoder_b(batch["b"]).any())
+            return loss * float("nan") if both else loss
+
+    found = diagnose(Sick, *loaders(), **call())
+    assert [note.partition(":")[0] for note in found.notes] == [
+        "joint, seed 0",
+        "unimodal losses, seed 0",
+    ]
+    assert found.verdict == UNCLEAR
+    assert found.value("accuracy", "a alone") is not None
+    assert found.value("accuracy", "fused") is None
+    assert "cannot tell" in str(found).lower()

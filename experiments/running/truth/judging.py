@@ -16,11 +16,12 @@ from inforeg_lightning.diagnosis.intervals import Estimate
 from inforeg_lightning.diagnosis.measures import measure
 from inforeg_lightning.diagnosis.report import Diagnosis, plain_evidence
 from inforeg_lightning.diagnosis.rules import Evidence, state_of, verdict_of
+from running.truth.families import FRESH, all_worlds
 from running.truth.networks import Network, runs_of
 from running.truth.oracle import answer as answer_of
 from running.truth.oracle import measure as measure_world
 from running.truth.real import RealWorld
-from running.truth.worlds import FRESH, Batch, World, all_worlds
+from running.truth.worlds import Batch, World
 
 SEEDS = (0, 1, 2, 3, 4)
 _EVERY = 10

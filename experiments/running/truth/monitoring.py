@@ -12,9 +12,10 @@ import torch
 
 from inforeg_lightning.diagnosis import ModalityMonitor, SuspicionThresholds
 from inforeg_lightning.diagnosis.suspicions import suspect
+from running.truth.families import FRESH, all_worlds
 from running.truth.judging import Batches, WorldModule, summary
 from running.truth.real import RealWorld
-from running.truth.worlds import FRESH, Batch, World, all_worlds
+from running.truth.worlds import Batch, World
 
 BATCHES = 6
 """Per measured epoch; trainings of 120 steps are too short for 2 %."""

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from inforeg_lightning.diagnosis import SuspicionThresholds
 from inforeg_lightning.diagnosis.suspicions import is_wasteful, is_weak, seen_of
+from running.truth.families import FRESH, all_worlds
 from running.truth.judging import Batches, WorldModule
 from running.truth.monitoring import BATCHES, ROUNDS
 from running.truth.tables import KEPT
-from running.truth.worlds import FRESH, Batch, World, all_worlds
+from running.truth.worlds import Batch, World
 
 TRIED = (
     "gradient SNR, unimodal",
