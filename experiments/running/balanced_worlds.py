@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from inforeg_lightning import Regulator
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods import AutoBalance, UnimodalLosses
+from running.truth.families import FRESH, all_worlds
 from running.truth.networks import BATCH, Network
-from running.truth.worlds import FRESH, Batch, Source, World, all_worlds
+from running.truth.worlds import Batch, Source, World
 
 JOINT = "none"
 METHODS: Mapping[str, type[Method]] = {

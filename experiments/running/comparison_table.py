@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from running.cells import difference_cell, line, mean_cell, p_cell, signed
 from running.contrasts import Contrast, contrasts, mean_ranks
+from running.markdown import line, p_value, percent, plus_minus, signed
 
 _HEAD = (
     *("row", "fused", "to joint training", "p (Holm)", "effect d_z", "mean rank", "verdict"),
@@ -38,7 +38,7 @@ def comparison_table(kept: Mapping[str, Any]) -> str:
         "last epoch, mean ± 95 % t interval. To joint",
         "training: paired difference in points, with intervals that hold for all rows at once "
         "(Bonferroni). p: paired t test, adjusted",
-        f"by Holm's method; ranks are over the seeds (Friedman p {p_cell(friedman)}).",
+        f"by Holm's method; ranks are over the seeds (Friedman p {p_value(friedman)}).",
     ]
     if left := [row["title"] for name, row in rows.items() if name not in whole]:
         lines += ["", f"Left out, as seeds are missing: {', '.join(left)}."]
@@ -51,10 +51,10 @@ def _cells(row: Mapping[str, Any], contrast: Contrast | None, rank: float) -> li
     against = ["", "", ""]
     verdict = ""
     if contrast is not None:
-        against = [difference_cell(contrast), p_cell(contrast.p), signed(contrast.effect)]
+        against = [plus_minus(contrast.difference), p_value(contrast.p), signed(contrast.effect)]
         verdict = contrast.verdict()
-    probes = [mean_cell(row["test"].get(f"probe_{m}")) for m in ("audio", "image")]
-    fused = mean_cell(row["test"]["accuracy"])
+    probes = [percent(row["test"].get(f"probe_{m}")) for m in ("audio", "image")]
+    fused = percent(row["test"]["accuracy"])
     return [row["title"], fused, *against, f"{rank:.1f}", verdict, *probes]
 
 

@@ -35,6 +35,11 @@ def plus_minus(
     return mean if half is None else f"{mean} ± {scale * half:.{digits}f}"
 
 
+def signed(value: float) -> str:
+    """A number with its sign, to one decimal."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
 def p_value(p: float) -> str:
     """``0.012``, or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

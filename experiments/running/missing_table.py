@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from running.cells import difference_cell, line, mean_cell, p_cell
 from running.contrasts import contrasts
+from running.markdown import line, p_value, percent, plus_minus
 
 _BASELINE = "none"
 
@@ -32,11 +32,11 @@ def missing_table(kept: Mapping[str, Any]) -> str:
     ]
     for name in sorted(rows, key=lambda name: -sum(missing[name].values())):
         shares = [rows[name]["accuracy"][of] for of in (everything, *without.values())]
-        cells = [*map(mean_cell, [*shares, [*missing[name].values()]])]
+        cells = [*map(percent, [*shares, [*missing[name].values()]])]
         against = ["", "", ""]
         if name in compared:
             of = compared[name]
-            against = [difference_cell(of), p_cell(of.p), of.verdict()]
+            against = [plus_minus(of.difference), p_value(of.p), of.verdict()]
         lines.append(line([rows[name]["title"], *cells, *against]))
     return "\n".join(
         [

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from running.markdown import line
+
 _RIGHT = "right"
 
 
@@ -19,14 +21,14 @@ def windows_table(content: Mapping[str, Any]) -> str:
     lines = [
         f"Right on how many of {each} traces of each shape, in four strengths of noise:",
         "",
-        _line(head),
+        line(head),
         "|---" + "|---:" * len(names) + "|---|",
     ]
     for shape, of in shapes.items():
         right = [str(_of(of[name], _RIGHT)) for name in names]
-        lines.append(_line([shape, *right, _failures(of["adaptive"])]))
+        lines.append(line([shape, *right, _failures(of["adaptive"])]))
     total = [str(sum(_of(of[name], _RIGHT) for of in shapes.values())) for name in names]
-    lines.append(_line([f"**all {content['traces']}**", *(f"**{n}**" for n in total), ""]))
+    lines.append(line([f"**all {content['traces']}**", *(f"**{n}**" for n in total), ""]))
     kinds = {name: _kinds(shapes, name) for name in names}
     lines += ["", "How they fail:", ""]
     lines += [f"- {name}: {said}." for name, said in kinds.items()]
@@ -50,7 +52,3 @@ def _failures(of: Mapping[str, Any]) -> str:
 
 def _of(window: Mapping[str, Any], outcome: str) -> int:
     return int(window["outcomes"].get(outcome, 0))
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -18,7 +18,7 @@ from running.map.measuring import ELSEWHERE, ROWS
 from running.map.page import map_tables
 from running.map.placing import COORDINATES, DIAGNOSIS, NoPlaceError, by_diagnosis, place
 from running.map.remedies import JOINT, REMEDIES, train
-from running.truth.worlds import all_worlds
+from running.truth.families import all_worlds
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
 

@@ -54,7 +54,7 @@ def test_the_halves_are_of_different_handwriting(cache, data, sources):
     for part in ("first", "second"):
         module = AVDigitsDataModule(cache, recipe=SMALL, part=part)
         module.setup()
-        halves[part] = {key: x for key, x in all_of(module.train_dataloader()).items()}
+        halves[part] = dict(all_of(module.train_dataloader()))
         for split in ("val", "test"):
             assert torch.equal(
                 all_of(module._loader(split))["image"], all_of(data._loader(split))["image"]
@@ -63,13 +63,12 @@ def test_the_halves_are_of_different_handwriting(cache, data, sources):
     parts = [halves[part]["image"].flatten(1) for part in halves]
     assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
     first = half_of(sources["train"])
-    digits = [{s.digit for s, f in zip(sources["train"], first, strict=True) if f == x}
-              for x in (True, False)]  # fmt: skip
+    halved = [*zip(sources["train"], first, strict=True)]
+    digits = [{s.digit for s, f in halved if f == x} for x in (True, False)]
     assert not digits[0] & digits[1]
     assert abs(len(digits[0]) - len(digits[1])) <= 10
     for label in range(10):
-        counts = [sum(s.label == label and f == x for s, f in zip(sources["train"], first, strict=True))
-                  for x in (True, False)]  # fmt: skip
+        counts = [sum(s.label == label and f == x for s, f in halved) for x in (True, False)]
         assert abs(counts[0] - counts[1]) <= FULL.train.renderings
 
 

@@ -13,8 +13,9 @@ from inforeg_lightning.methods import Monitor
 from running.map.cells import TEST, Cell
 from running.map.placing import DIAGNOSIS, MONITOR, by_diagnosis, by_monitor
 from running.map.remedies import ENSEMBLE, JOINT, REMEDIES, Trained, train
+from running.truth.families import all_worlds
 from running.truth.networks import runs_of
-from running.truth.worlds import Batch, World, all_worlds
+from running.truth.worlds import Batch, World
 
 ROWS = (JOINT, *REMEDIES)
 DIAGNOSED = (0, 1, 2)

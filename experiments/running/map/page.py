@@ -8,6 +8,7 @@ from running.map.judging import with_gains
 from running.map.placing import NEAREST, place
 from running.map.reading import sentence
 from running.map.remedies import REMEDIES
+from running.markdown import line, signed
 
 _HEAD = (
     *("remedy", "mean", "gains", "harms", "below −0.3", "best", "worst, 95 %"),
@@ -27,7 +28,7 @@ def map_tables(content: Mapping[str, Any]) -> str:
     lines = [
         f"{judged['cells']} cells, {judged['seeds']} paired seeds each; points over joint:",
         "",
-        _line(_HEAD),
+        line(_HEAD),
         "|---" + "|---:" * (len(_HEAD) - 1) + "|",
         *(_remedy(name, of) for name, of in judged["remedies"].items()),
         "",
@@ -64,11 +65,11 @@ def map_tables(content: Mapping[str, Any]) -> str:
 
 def _remedy(name: str, of: Mapping[str, Any]) -> str:
     mean, low, high = of["interval there"]
-    return _line(
+    return line(
         (
-            *(REMEDIES[name].title, _sign(of["mean"]), str(of["gains"]), str(of["harms"])),
-            *(str(of["below the bound"]), _sign(of["best"])),
-            f"{_sign(mean)} ({_sign(low)} to {_sign(high)})",
+            *(REMEDIES[name].title, signed(of["mean"]), str(of["gains"]), str(of["harms"])),
+            *(str(of["below the bound"]), signed(of["best"])),
+            f"{signed(mean)} ({signed(low)} to {signed(high)})",
             f"{of['correlation with the table']:.2f}".replace("-", "−"),
         )
     )
@@ -113,18 +114,10 @@ def _worst(name: str, of: Mapping[str, Any]) -> str:
 
 def _worth(what: str, by: str, of: Mapping[str, Any]) -> str:
     lost = (f"{x[0]:.1f}, {x[1]:.1f}" for x in (of[k] for k in _REGRETS))
-    return _line((what, by, f"{of['error']:.1f}", f"{of['error of one answer']:.1f}", *lost))
+    return line((what, by, f"{of['error']:.1f}", f"{of['error of one answer']:.1f}", *lost))
 
 
 _REGRETS = ("regret", "regret of one answer", "regret of joint training")
-
-
-def _sign(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
-
-
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _wrapped(lines: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from inforeg_lightning.core import GAPS
 from inforeg_lightning.report import Interval, mean_interval, paired_difference
 from running.contrasts import adjusted_p
+from running.markdown import line
 from running.scale.training import ALONE, JOINT, WINDOWS, arms
 
 Cells = Mapping[str, Mapping[str, Any]]
@@ -76,15 +77,15 @@ def scale_tables(content: Mapping[str, Any]) -> str:
     lines += [*_gaps(content), ""]
     lines += ["**The comparisons of the protocol**, against the paper's gap, mean over M > 2:", ""]
     head = ("family, window, gap", "accuracy, points", "p (Holm)")
-    lines += [_line(head), "|---|---:|---:|"]
+    lines += [line(head), "|---|---:|---:|"]
     for name, (difference, p) in compared(content).items():
-        lines.append(_line([name, _signed(difference), "< 0.001" if p < 0.001 else f"{p:.3f}"]))
+        lines.append(line([name, _signed(difference), "< 0.001" if p < 0.001 else f"{p:.3f}"]))
     lines += ["", "**CPU time of a step** by that of a joint step, median (quartiles):", ""]
-    lines += [_line(("family", "M", "inside the window", "outside")), "|---|---:|---:|---:|"]
+    lines += [line(("family", "M", "inside the window", "outside")), "|---|---:|---:|---:|"]
     for name, sizes in content["prices"].items():
         for size, of in sizes.items():
             cells = [f"{x[1]:.2f} ({x[0]:.2f}–{x[2]:.2f})" for x in (of["inside"], of["outside"])]
-            lines.append(_line([name, size, *cells]))
+            lines.append(line([name, size, *cells]))
     return "\n".join(lines)
 
 
@@ -92,7 +93,7 @@ def _accuracies(content: Mapping[str, Any], family: str, of: Mapping[str, Any]) 
     names = [name for name in arms(max(of["sizes"])) if name != JOINT]
     known = of.get("bayes", {})
     head = ["M", *(["known"] if known else []), JOINT, *map(_arm_title, names)]
-    lines = [_line(head), _line(["---:"] * len(head))]
+    lines = [line(head), line(["---:"] * len(head))]
     for size in of["sizes"]:
         joint = values(content, family, size, JOINT, "accuracy")
         cells = [str(size), *([f"{100 * known[str(size)]:.1f}"] if known else []), _plain(joint)]
@@ -100,7 +101,7 @@ def _accuracies(content: Mapping[str, Any], family: str, of: Mapping[str, Any]) 
             repeated = size == 2 and not name.endswith(GAPS[0])
             arm = values(content, family, size, name, "accuracy")
             cells.append("" if repeated else _signed(paired_difference(arm, joint)))
-        lines.append(_line(cells))
+        lines.append(line(cells))
     return lines
 
 
@@ -108,7 +109,7 @@ def _lacks(content: Mapping[str, Any], family: str, of: Mapping[str, Any]) -> li
     names = [JOINT, *(f"always {gap}" for gap in GAPS)]
     head = ["M", *(f"{_arm_title(n)}: mean" for n in names), "joint: imbalance"]
     head += [f"{_arm_title(n)}: imbalance" for n in names[1:]]
-    lines = [_line(head), _line(["---:"] * len(head))]
+    lines = [line(head), line(["---:"] * len(head))]
     for size in of["sizes"]:
         cells = [str(size)]
         for what in ("lack", "imbalance"):
@@ -118,20 +119,20 @@ def _lacks(content: Mapping[str, Any], family: str, of: Mapping[str, Any]) -> li
                 else _plain(values(content, family, size, name, what))
                 for name in names
             ]
-        lines.append(_line(cells))
+        lines.append(line(cells))
     return lines
 
 
 def _gaps(content: Mapping[str, Any]) -> list[str]:
     head = ["family", "M", *(f"{gap}: held back, tanh Δ, α" for gap in GAPS)]
-    lines = [_line(head), "|---|---:|---:|---:|---:|"]
+    lines = [line(head), "|---|---:|---:|---:|---:|"]
     for family, of in content["families"].items():
         for size in of["sizes"]:
             cells = [family, str(size)]
             for gap in GAPS:
                 held, tanh, alpha = gap_means(content, family, size, gap)
                 cells.append(f"{100 * held:.0f} %, {tanh:.2f}, {alpha:.2f}")
-            lines.append(_line(cells))
+            lines.append(line(cells))
     return lines
 
 
@@ -203,7 +204,3 @@ def _signed(found: Interval | None) -> str:
     if found is None:
         return "–"
     return f"{found.mean:+.1f} ± {found.half_width or 0.0:.1f}".replace("-", "−")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

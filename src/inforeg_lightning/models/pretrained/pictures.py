@@ -114,7 +114,7 @@ class TimmEncoder(PretrainedEncoder):
         else:
             name = f"local-dir:{local_folder(source)}"
             network = timm.create_model(name, num_classes=0, pretrained=True)
-        width = getattr(network, "head_hidden_size", None) or network.num_features
+        width: Any = getattr(network, "head_hidden_size", None) or network.num_features
         super().__init__(network, width, trained, lora)
 
     def forward(self, x: Tensor) -> Tensor:
