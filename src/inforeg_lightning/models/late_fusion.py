@@ -203,14 +203,14 @@ class LateFusionClassifier(L.LightningModule):
         }
         self.log(f"{stage}/loss", loss, sync_dist=True, **once_an_epoch)
         for of, (outputs, label) in compared.items():
-            if not len(label):  # no sample has the modality
-                continue
             prediction = task.predict(outputs.detach())
             same = prediction.numel() == label.numel()  # (B,) and (B, 1), say
             wanted = label.reshape(prediction.shape) if same else label
             for name in (task.metric,) if of else self.fused_metrics:
                 metric = cast(Metric, self.metrics[_metric_key(stage, name, of)])
-                metric.update(prediction, wanted)
+                if len(label):  # else no sample of this batch has the modality
+                    metric.update(prediction, wanted)
+                # Logged all the same: processes wait for one another's metrics.
                 self.log(
                     f"{stage}/{name}_{of}" if of else f"{stage}/{name}", metric, **once_an_epoch
                 )
