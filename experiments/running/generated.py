@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from running.balance_table import sets_table, worlds_table
 from running.comparison_table import comparison_table
 from running.price_table import price_table
 
@@ -50,6 +51,18 @@ PARTS = (
         "prices",
         "benchmarks/results/overhead_methods.json",
         price_table,
+    ),
+    Part(
+        "docs/methods/auto_balance.md",
+        "confirmation",
+        "experiments/results/auto_balance.json",
+        sets_table,
+    ),
+    Part(
+        "docs/methods/auto_balance.md",
+        "worlds",
+        "experiments/results/auto_balance_worlds.json",
+        worlds_table,
     ),
 )
 
