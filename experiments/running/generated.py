@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from running import study_table
+from running.balance_table import sets_table, worlds_table
 from running.claims.tables import claims_table, rows_tables, star_table
 from running.comparison_table import comparison_table
 from running.map.page import map_tables
@@ -99,6 +100,18 @@ PARTS = (
     ),
     Part("docs/monitor.md", "suspicions", "experiments/results/suspicions.json", suspicions_table),
     Part("docs/monitor.md", "signals", "experiments/results/signals.json", signals_table),
+    Part(
+        "docs/methods/auto_balance.md",
+        "confirmation",
+        "experiments/results/auto_balance.json",
+        sets_table,
+    ),
+    Part(
+        "docs/methods/auto_balance.md",
+        "worlds",
+        "experiments/results/auto_balance_worlds.json",
+        worlds_table,
+    ),
 )
 
 

@@ -18,6 +18,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds", "violent_flows"}
 FROM_FILES = {
     "av_mnist": r"data/av_mnist:\n  mnist/",
+    "av_mnist_speakers": r"data/av_mnist:\n  mnist/",
     "cmu_mosi": r"data/cmu_mosi:\n",
     "cmu_mosi_joint": r"data/cmu_mosi:\n",
     "cmu_mosi_regression": r"data/cmu_mosi:\n",
