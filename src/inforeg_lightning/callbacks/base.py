@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inforeg_lightning.callbacks._copies import TrainerCopies
@@ -28,11 +28,16 @@ from inforeg_lightning.engine.checks import NotThere, check_optimizers, shown
 from inforeg_lightning.engine.engine import Engine
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.engine.probe.target import Present, Target, find_present, find_target
-from inforeg_lightning.engine.summary import describe_end, describe_start, warn_of_idle_window
-from inforeg_lightning.engine.with_history import WithHistory
+from inforeg_lightning.engine.summary import (
+    describe_end,
+    describe_start,
+    history_frame,
+    plot_history,
+    warn_of_idle_window,
+)
 
 
-class MethodCallback(WithHistory, Callback):
+class MethodCallback(Callback):
     """Base of the callbacks: an engine runs a method, and the Trainer's hooks call the engine.
 
     Args:
@@ -83,11 +88,61 @@ class MethodCallback(WithHistory, Callback):
         self._epoch_begins = False
         self._mailbox = Mailbox()
 
+    @property
+    def method(self) -> Method:
+        """What is measured and done."""
+        return self.engine.method
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Their names, in the order of ``encoders``."""
+        return self.engine.modalities
+
+    @property
+    def unimodal_heads(self) -> dict[str, nn.Module]:
+        """Modality -> its unimodal head, once there are any; empty for ``"shared"``.
+
+        They are no part of the module's weights, nor of its checkpoints' ``state_dict``.
+        """
+        return dict(self.engine.heads.modules)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One plain dict per period that has ended; see the class."""
+        found = self._mailbox.collect()
+        if found is not None:
+            self.engine.tracker.history = found
+        return self.engine.tracker.history
+
+    def plot(self, quantity: str = "trace") -> Any:
+        """The figure of the README: a quantity per modality and period, windows shaded.
+
+        Args:
+            quantity: Of the history.
+
+        Returns:
+            A ``matplotlib.figure.Figure``.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: The history is empty, or has no such quantity.
+        """
+        return plot_history(self.history, self.modalities, quantity)
+
+    def frame(self) -> Any:
+        """The history as a tidy ``pandas.DataFrame``: a row per period and modality.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return history_frame(self.history)
+
     def __repr__(self) -> str:
         """The method and the paths."""
+        paths = {m: p[0] if len(p) == 1 else [*p] for m, p in self.engine.paths.items()}
         inside = ", ".join(f"{name}={value!r}" for name, value in self.method.settings.items())
         head = self.engine.head_path
-        return f"{type(self).__name__}({self._shown_paths()}, head={head!r}, {inside})"
+        return f"{type(self).__name__}({paths}, head={head!r}, {inside})"
 
     # Before training
 
@@ -296,11 +351,6 @@ class MethodCallback(WithHistory, Callback):
             self.engine.load_state_dict(state_dict)
 
     # Inside
-
-    def _bring_history_up_to_date(self) -> None:
-        found = self._mailbox.collect()
-        if found is not None:
-            self.engine.tracker.history = found
 
     def _look_again(self, trainer: Trainer, module: LightningModule) -> None:
         if self._find(trainer, module) or not self.engine.is_attached:

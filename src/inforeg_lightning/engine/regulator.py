@@ -25,14 +25,19 @@ from inforeg_lightning.engine.probe.target import (
 )
 from inforeg_lightning.engine.reporting import listen
 from inforeg_lightning.engine.stepping import Steps
-from inforeg_lightning.engine.summary import describe_end, describe_start, warn_of_idle_window
-from inforeg_lightning.engine.with_history import WithHistory
+from inforeg_lightning.engine.summary import (
+    describe_end,
+    describe_start,
+    history_frame,
+    plot_history,
+    warn_of_idle_window,
+)
 from inforeg_lightning.engine.wrappers import layers_of, optimizers_of
 
 _AT_WORK: "WeakKeyDictionary[Optimizer, WeakSet[Regulator]]" = WeakKeyDictionary()
 
 
-class Regulator(WithHistory):
+class Regulator:
     """Run a balancing method in a loop of your own.
 
     Gradients are edited as the optimizer steps, by a hook of its own: after accumulation, averaging
@@ -128,6 +133,22 @@ class Regulator(WithHistory):
         for inner in self.optimizers:
             _AT_WORK.setdefault(inner, WeakSet()).add(self)
         self._steps = Steps(self.optimizers, self._before_step)
+
+    @property
+    def method(self) -> Method:
+        """What is measured and done."""
+        return self.engine.method
+
+    @property
+    def unimodal_heads(self) -> dict[str, nn.Module]:
+        """Modality -> its unimodal head; empty for ``"shared"``. They are not part of the model."""
+        return dict(self.engine.heads.modules)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One plain dict per period that has ended; see the method's callback."""
+        self._take_in()
+        return self.engine.tracker.history
 
     # Training
 
@@ -290,15 +311,20 @@ class Regulator(WithHistory):
         """What is regulated and what was done, in words; once a batch has been seen."""
         return "\n".join([*describe_start(self.engine), describe_end(self.engine)])
 
+    def plot(self, quantity: str = "trace") -> Any:
+        """A ``matplotlib`` figure of a quantity of the history; see the callback's ``plot``."""
+        return plot_history(self.history, self.engine.modalities, quantity)
+
+    def frame(self) -> Any:
+        """The history as a tidy ``pandas.DataFrame``."""
+        return history_frame(self.history)
+
     def __repr__(self) -> str:
         """The method and the paths."""
-        paths = self._shown_paths()
+        paths = {m: p[0] if len(p) == 1 else [*p] for m, p in self.engine.paths.items()}
         return f"Regulator({paths}, {self.engine.method!r}, head={self.engine.head_path!r})"
 
     # Inside
-
-    def _bring_history_up_to_date(self) -> None:
-        self._take_in()
 
     def _add_heads(self) -> None:
         """Make unimodal heads, and have the optimizer train them."""

@@ -1,12 +1,22 @@
 """The hooks of a probe, which stay behind when a module is copied."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 from weakref import ref
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from inforeg_lightning.engine.probe.probe import UnimodalProbe
+
+class Probe(Protocol):
+    """What the hooks report to."""
+
+    def see_encoder(self, modality: str, output: Any) -> Any:
+        """An encoder was called."""
+
+    def see_head(self, args: Any, kwargs: Any) -> Any:
+        """The head is about to be called."""
+
+    def see_output(self, args: Any, kwargs: Any, output: Any) -> Any:
+        """The head was called."""
 
 
 class ForwardHook:
@@ -14,7 +24,7 @@ class ForwardHook:
 
     def __init__(
         self,
-        probe: "UnimodalProbe | None",
+        probe: Probe | None,
         sees: Literal["encoder", "head", "output"],
         modality: str = "",
     ) -> None:
