@@ -33,7 +33,7 @@ lint: $(VENV)/.with-dev ## ruff and mypy
 	$(BIN) -m mypy
 
 bench: $(VENV)/.with-experiments ## the benchmarks of time and memory; each prints JSON
-	@set -e; for file in $(filter-out benchmarks/attacks.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for file in $(filter-out benchmarks/attacks.py benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do \
 	  echo "$$file"; $(BIN) "$$file" $(ARGS); done
 
 attacks: $(VENV)/.with-dev ## thousands of hostile inputs: is anything lost, falsified or let in?
