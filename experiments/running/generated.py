@@ -12,7 +12,7 @@ from pathlib import Path
 
 from running import study_table
 from running.balance_table import sets_table, worlds_table
-from running.claims.tables import claims_table, rows_tables, star_table
+from running.claims.tables import claims_table, demo_table, rows_tables, star_table
 from running.comparison_table import comparison_table
 from running.map.page import map_tables
 from running.missing_table import missing_table
@@ -60,6 +60,7 @@ PARTS = (
     Part("docs/evidence.md", "claims", _CLAIMS, claims_table),
     Part("docs/evidence.md", "rows", _CLAIMS, rows_tables, (_COMPARISON,)),
     Part("docs/evidence.md", "star", _CLAIMS, star_table),
+    Part("docs/evidence.md", "demo", _CLAIMS, demo_table, (_COMPARISON,)),
     Part("docs/evidence.md", "heads", _STUDY, study_table.heads_table),
     Part("docs/evidence.md", "probes", _STUDY, study_table.probes_table),
     Part(

@@ -1,7 +1,7 @@
 """The paper's claims, each decided by the protocol in ``evidence/claims.md``.
 
 ``--methods`` names claims here: ``a`` to ``i``, ``star`` (why InfoReg* does not gain), ``balance``
-(AutoBalance, a row of README's table) and ``fusions`` (further rows beside those of claim d).
+(AutoBalance, a row of the demo) and ``fusions`` (further rows beside those of claim d).
 """
 
 import json

@@ -135,7 +135,7 @@ def test_every_table_of_av_digits_has_the_sceptics_rows(kept):
 def test_tables_of_all_kinds_fit_a_document(kept):
     comparison = json.loads(claims.COMPARISON.read_text())
     made = [tables.claims_table(kept), tables.rows_tables(kept, comparison)]
-    made += [tables.star_table(kept), tables.readme_table(kept, comparison)]
+    made += [tables.star_table(kept), tables.demo_table(kept, comparison)]
     assert [line for text in made for line in text.splitlines() if len(line) > 159] == []
 
 
@@ -151,12 +151,13 @@ def test_the_table_of_why_says_where_there_is_nothing_to_explain(kept):
     assert "There is nothing to explain" in text
 
 
-def test_the_table_of_readme_has_what_the_demo_trains(kept):
+def test_the_table_of_the_demo_has_what_it_trains(kept):
     from studies import demo
 
     comparison = json.loads(claims.COMPARISON.read_text())
-    lines = tables.readme_table(kept, comparison).splitlines()
+    lines = tables.demo_table(kept, comparison).splitlines()
     assert "10 seeds" in lines[0]
+    assert tables.demo_table({"rows": {}}, comparison) == "Not trained yet."
     assert len(lines) - 2 == len([*demo.plan(demo.STUDY.methods, [0])])
     # Its row of unimodal losses is the comparison's: the same settings to the letter.
     row = comparison["rows"]["unimodal_losses_shared"]

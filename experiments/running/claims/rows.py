@@ -171,7 +171,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
         *(*_of("joint_w"), *_of("inforeg_w"), "inforeg_audio", "inforeg_star_audio"),
     ),
     "f": ("inforeg", *_of("beta_"), *_of("K_")),
-    "balance": ("auto_balance",),  # a row of the demo, and of README's table
+    "balance": ("auto_balance",),  # a row of the demo
     # The sceptic's rows of claim d, which is decided without them.
     "fusions": tuple(f"{name}_{fusion}" for fusion in FUSIONS for name in ("joint_star", "dgl")),
 }

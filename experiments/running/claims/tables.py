@@ -1,4 +1,4 @@
-"""What ``claims.json`` says, as the generated parts of ``docs/evidence.md`` and README."""
+"""What ``claims.json`` says, as the generated parts of ``docs/evidence.md``."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _CONCAT = (
     *("inforeg", "outside", "always", "inforeg_audio", "joint_star", "inforeg_star"),
     *("inforeg_star_audio", "auto_balance"),
 )
-_README = {
+_DEMO = {
     "joint": "",
     "inforeg": "InfoReg, as the paper has it",
     "unimodal_losses": "Unimodal losses (joint*)",
@@ -108,12 +108,14 @@ def star_table(kept: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def readme_table(kept: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    """The table of README: what ``make demo`` trains, over all seeds.
+def demo_table(kept: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """What ``make demo`` trains, over all seeds.
 
     Unimodal losses by their callback are those of the comparison, trained by the same settings.
     """
     rows: Rows = kept["rows"]
+    if "joint" not in rows:
+        return "Not trained yet."
     found = {**rows, "unimodal_losses": comparison["rows"]["unimodal_losses_shared"]}
     joint = rows["joint"]
     body = [
@@ -123,7 +125,7 @@ def readme_table(kept: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
             "" if name == "joint" else points(_paired(found[name], joint, "accuracy")),
             percent(found[name]["test"].get("probe_image")),
         ]
-        for name, title in _README.items()
+        for name, title in _DEMO.items()
         if name in found
     ]
     head = [f"test accuracy in %, last epoch, {len(joint['seeds'])} seeds", "fused"]
