@@ -19,7 +19,8 @@ def keep(seeds: Sequence[int], results: Results) -> dict[str, Any]:
 
 
 def _tested(run: "Run") -> dict[str, float]:
-    found = {quantity: run.value("last", quantity) for quantity in run.result["last"]}
+    each = (f"{of}_{modality}" for of in ("accuracy", "probe") for modality in run.modalities)
+    found = {quantity: run.value("last", quantity) for quantity in ("accuracy", *each)}
     return {quantity: round(value, 5) for quantity, value in found.items() if value is not None}
 
 
