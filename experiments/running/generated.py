@@ -16,7 +16,9 @@ from running.claims.tables import claims_table, demo_table, rows_tables, star_ta
 from running.comparison_table import comparison_table
 from running.map.page import map_tables
 from running.missing_table import missing_table
+from running.pretrained_table import pretrained_tables
 from running.price_table import price_table
+from running.scale.tables import scale_tables
 from running.strength_table import strength_table
 from running.truth.tables import real_worlds_table, signals_table, suspicions_table
 from running.windows_table import windows_table
@@ -92,6 +94,10 @@ PARTS = (
         strength_table,
         is_pending=True,
     ),
+    Part(
+        "docs/pretrained.md", "pretrained", "experiments/results/pretrained.json", pretrained_tables
+    ),
+    Part("docs/scale.md", "scale", "experiments/results/scale.json", scale_tables),
     Part("docs/map.md", "map", "experiments/results/map.json", map_tables),
     Part(
         "docs/is_it_for_you.md",
