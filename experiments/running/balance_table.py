@@ -29,7 +29,7 @@ def sets_table(kept: Mapping[str, Any]) -> str:
         if JOINT not in rows:
             continue
         joint = _fused(rows[JOINT])
-        for row, of in rows.items():
+        for row, of in sorted(rows.items(), key=lambda item: item[0] != JOINT):
             found = _fused(of)
             against = "" if row == JOINT else _difference(found, joint)
             level = _with_half_width(mean_interval([*found.values()]))
