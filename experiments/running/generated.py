@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from running.auto_balance_table import table, verdicts
 from running.comparison_table import comparison_table
 from running.price_table import price_table
 
@@ -50,6 +51,18 @@ PARTS = (
         "prices",
         "benchmarks/results/overhead_methods.json",
         price_table,
+    ),
+    Part(
+        "docs/methods/auto_balance.md",
+        "confirmation",
+        "experiments/results/auto_balance.json",
+        table,
+    ),
+    Part(
+        "docs/evidence.md",
+        "verdicts",
+        "experiments/results/auto_balance.json",
+        verdicts,
     ),
 )
 

@@ -14,25 +14,29 @@ class AutoBalanceCallback(MethodCallback):
     With :math:`L` the joint loss and :math:`L_m` the cross-entropy of the unimodal logits of
     modality m, what is minimised is
 
-    .. math:: L + \sum_m g_m \, (1 - s_m \min_{k} f_k) \, L_m, \qquad f_m = 1 - \max_{k} g_k + g_m,
+    .. math:: L + \sum_m g_m \, (1 - s_m \min_{k} f_k) \, L_m, \qquad
+        f_m = 1 - \frac{\max(\kappa_m, 0)}{\max_{k} \kappa_k} \, \bigl(\max_{k} g_k - g_m\bigr),
 
-    and the encoder of m gets :math:`f_m` times the gradient of :math:`L`; the head gets all of it.
-    With :math:`p_i` and :math:`p^m_i` the probabilities of sample i by the fused and by the
-    unimodal logits, and C classes,
+    and the encoder of m gets :math:`f_m` times the gradient of :math:`L`; the head gets all of it,
+    and that of the given :math:`L_m` too. With :math:`p_i` and :math:`p^m_i` the probabilities of
+    sample i by the fused and by the unimodal logits, and C classes,
 
     .. math:: s_m = \min\Bigl(1, \frac{\sum_i \lVert p_i - y_i \rVert}
                                      {\sum_i \lVert p^m_i - y_i \rVert}\Bigr), \qquad
-        g_m = \operatorname{clip}\Bigl(\frac{\log C - L_m^\text{val}}
-                                            {\log C - L_m^\text{train}}, 0, 1\Bigr).
+        g_m = \operatorname{clip}\Bigl(\frac{\log C - L_m^\text{val}}{\kappa_m}, 0, 1\Bigr),
+        \qquad \kappa_m = \log C - L_m^\text{train}.
 
     The *signal share* :math:`s_m` is what part of the learning signal that the modality would get
-    alone reaches it jointly, taken anew in every batch. The *gate* :math:`g_m` is what part of what
-    the modality knows of the training samples it knows of others: by how much its last validation
-    loss is below that of a guess, over by how much its mean training loss since the validation
-    before is. It is about 1 for what generalises, 0 for what is memorised; 1 before the first
-    validation; where nothing of the training samples is known, 1 if something of others is, else 0.
-    What a memorising modality answers counts as not learnt, hence the lowest :math:`f_k` beside the
-    share. Shares and gates are constants to the gradient.
+    alone reaches it jointly, taken anew in every batch. :math:`\kappa_m` is how much the modality
+    knows of the training samples: by how much its mean training loss since the validation before
+    is below that of a guess. The *gate* :math:`g_m` is what part of that it knows of others too, by
+    its last validation loss: about 1 for what generalises, 0 for what is memorised; 1 before the
+    first validation; where nothing of the training samples is known, 1 if something of others is,
+    else 0. The *factor* :math:`f_m` holds back a modality whose gate is below the highest, in the
+    measure in which it knows as much as any of the training samples: one that knows nothing alone
+    has memorised nothing, and may speak together with another. What a memorising modality answers
+    counts as not learnt, hence the lowest :math:`f_k` beside the share. Shares, gates and factors
+    are constants to the gradient; :math:`f_m` is 1 for all before the first validation.
 
     Nothing is to be tuned. No extra pass through the encoders: all goes back in the same backward
     pass. Validation is needed, after each epoch or several times in one. This method is this
