@@ -17,6 +17,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 FROM_STORE = {"cremad", "kinetics_sounds"}
 FROM_FILES = {
     "av_mnist": r"data/av_mnist:\n  mnist/",
+    "av_mnist_speakers": r"data/av_mnist:\n  mnist/",
     "cmu_mosi": r"data/cmu_mosi:\n",
     "table": r"data/table:\n",
     "views": r"data/multiple_features:\n",

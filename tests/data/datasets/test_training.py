@@ -165,6 +165,20 @@ def test_av_mnist_trains_by_its_recipe(tmp_path):
     assert min(result["last"]["probe"].values()) > 0.2
 
 
+def test_av_mnist_of_four_speakers_needs_only_one_half_of_mnist(tmp_path):
+    raw = tmp_path / "raw"
+    write_sources(raw, {"train": 1, "test": 300}, recordings=50)
+    for file in (raw / "mnist").glob("train-*"):
+        file.unlink()
+    for file in (*(raw / "fsdd").glob("*_theo_*"), *(raw / "fsdd").glob("*_yweweler_*")):
+        file.unlink()
+    result = train(tmp_path / "run", "experiment=av_mnist_speakers", f"data.root={raw}")
+    assert (result["experiment"], result["modalities"]) == (
+        "av_mnist_speakers",
+        ["audio", "image"],
+    )
+
+
 class _Mean(nn.Module):
     """The mean over time and space, standardised, so that loudness and brightness do not count."""
 
