@@ -1,10 +1,10 @@
 """AutoBalance's confirmation as Markdown: its table, and the verdicts of its protocol."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from inforeg_lightning.report import Interval, mean_interval, paired_difference
-from running.auto_balance_results import ROWS
 
 _STARVING = {"av_digits": 15.0, "av_mnist_speakers": 18.0, "av_mnist_speakers_swapped": 18.0}
 """Set -> points over joint training at which the primary hypothesis is reached."""
@@ -22,14 +22,19 @@ Runs = Mapping[str, Mapping[Any, float]]
 """Row -> seed, or world and seed -> test accuracy in %."""
 
 
-def table(kept: Mapping[str, Any]) -> str:
-    """Joint training, and what each remedy adds to it, by set and by family of worlds."""
+def table(kept: Mapping[str, Any], worlds: Mapping[str, Any]) -> str:
+    """Joint training, and what each remedy adds to it, by set and by family of worlds.
+
+    Args:
+        kept: The runs, as ``results/auto_balance.json`` has them.
+        worlds: World -> row -> seed -> test accuracy, as ``results/auto_balance_worlds.json``.
+    """
     head = ["data", "joint training", "AutoBalance", *_OTHERS.values()]
     lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
     for part, title in _TITLES.items():
         if runs := _set(kept, part):
             lines.append(_line(_cells(title, runs)))
-    for family, runs in _families(kept).items():
+    for family, runs in _families(worlds).items():
         lines.append(_line(_cells(f"worlds: {family}", runs)))
     lines += [
         "",
@@ -40,9 +45,13 @@ def table(kept: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def verdicts(kept: Mapping[str, Any]) -> str:
+def verdicts(kept: Mapping[str, Any], worlds: Mapping[str, Any]) -> str:
     """The three verdicts of the protocol, each with what it rests on."""
-    return "\n".join([f"1. {reached(kept)}", f"2. {still(kept)}", f"3. {beside(kept)}"])
+    said = (reached(kept), still(kept, worlds), beside(kept))
+    return "\n".join(
+        fill(f"{number}. {text}", 140, subsequent_indent="   ")
+        for number, text in enumerate(said, 1)
+    )
 
 
 def reached(kept: Mapping[str, Any]) -> str:
@@ -61,18 +70,20 @@ def reached(kept: Mapping[str, Any]) -> str:
     return f"Repairs, by +15 points on AV-Digits and +18 on both splits: **{verdict}** ({said})."
 
 
-def still(kept: Mapping[str, Any]) -> str:
+def still(kept: Mapping[str, Any], worlds: Mapping[str, Any]) -> str:
     """Whether it keeps still where no modality starves."""
     calm: dict[str, Interval] = {}
     if (gain := _gain(_set(kept, "views"), "auto_balance")) is not None:
         calm[_TITLES["views"]] = gain
-    for family, runs in _families(kept).items():
-        others = [_gain(runs, row) for row in _OTHERS]
+    for family, runs in _families(worlds).items():
         gain = _gain(runs, "auto_balance")
-        if gain is not None and all(other is not None and other.mean < 1 for other in others):
+        gains = [_gain(runs, row) for row in ("auto_balance", *_OTHERS)]
+        if gain is not None and all(other is None or other.mean < 1 for other in gains):
             calm[family] = gain
     lower = {name: gain for name, gain in calm.items() if gain.mean < _STILL}
-    lacking = [name for name, there in _whole(kept).items() if not there]
+    lacking = [
+        name for name, of in {"six views": "views" in kept, "worlds": worlds}.items() if not of
+    ]
     verdict = f"not in {len(lower)} of {len(calm)}" if lower else f"in all {len(calm)}"
     if not calm:
         verdict = "not told yet"
@@ -80,7 +91,7 @@ def still(kept: Mapping[str, Any]) -> str:
     left = f"; still missing: {', '.join(lacking)}" if lacking else ""
     return (
         f"Keeps still, at most 0.3 points lost on the six views and each family of worlds in which "
-        f"neither other remedy gains a point: **{verdict}**{said}{left}."
+        f"no remedy gains a point: **{verdict}**{said}{left}."
     )
 
 
@@ -111,19 +122,15 @@ def _set(kept: Mapping[str, Any], part: str) -> Runs:
     return runs
 
 
-def _families(kept: Mapping[str, Any]) -> dict[str, Runs]:
-    """Family -> its runs, in alphabetical order."""
+def _families(worlds: Mapping[str, Any]) -> dict[str, Runs]:
+    """Family -> its runs."""
     found: dict[str, dict[str, dict[Any, float]]] = {}
-    for name, world in sorted(kept.get("worlds", {}).items()):
-        of = found.setdefault(world["family"], {})
-        for row in ROWS:
-            values = {(name, seed): 100 * value for seed, value in enumerate(world[row])}
+    for name, rows in worlds.items():
+        of = found.setdefault(name.rpartition("-")[0], {})
+        for row, by_seed in rows.items():
+            values = {(name, seed): 100 * value for seed, value in by_seed.items()}
             of.setdefault(row, {}).update(values)
     return dict(found)
-
-
-def _whole(kept: Mapping[str, Any]) -> dict[str, bool]:
-    return {"the six views": "views" in kept, "the worlds": "worlds" in kept}
 
 
 def _gain(runs: Runs, row: str) -> Interval | None:
@@ -145,7 +152,8 @@ def _said(gains: Mapping[str, Interval]) -> str:
 
 def _shown(found: Interval, form: str = "{:+.1f}") -> str:
     half = "" if found.half_width is None else f" ± {found.half_width:.1f}"
-    return f"{form.format(found.mean)}{half} ({found.n})".replace("-", "−")
+    mean = round(found.mean, 1) + 0.0  # never "−0.0"
+    return f"{form.format(mean)}{half} ({found.n})".replace("-", "−")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,46 +1,36 @@
-"""AutoBalance on generated worlds beside other remedies; its protocol is in evidence/.
+"""AutoBalance on generated worlds: whether it keeps still where no modality starves."""
 
-What it finds is kept in ``experiments/results/auto_balance.json``; worlds that are there are not
-trained again.
-"""
-
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from running.study import Study
 
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "auto_balance_worlds.json"
+
 
 def carry_out(arguments: Any) -> int:
-    """Train the worlds that are missing, each with every row, and keep the test accuracies.
-
-    Args:
-        arguments: Of the command line; ``--out`` names another file, ``--seeds`` other seeds, and
-            ``--methods`` the only worlds to train.
-    """
-    from running.auto_balance_results import RESULTS, read, write
-    from running.truth.remedies import SEEDS, complete, worlds
+    """Measure the worlds that are missing in ``results/auto_balance_worlds.json``, or ``--out``."""
+    from running.balanced_worlds import complete
 
     place = arguments.out or RESULTS
     try:
-        kept = read(place)
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        content = {}
     except (OSError, ValueError) as error:
         print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
         return 1
-    known = {world.name: world for world in worlds()}
-    names = arguments.methods or [*known]
-    if unknown := [name for name in names if name not in known]:
-        print(f"--methods {unknown[0]}: the worlds are {', '.join(known)}", file=sys.stderr)
-        return 1
-    chosen = [known[name] for name in names]
-    for found in complete(kept.get("worlds", {}), chosen, arguments.seeds or SEEDS):
-        print(f"{len(found)} worlds, {[*found][-1]}: {[*found.values()][-1]}", flush=True)
-        write(place, {**read(place), "worlds": found})
+    for found in complete(content, STUDY.seeds):
+        lines = [f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in found.items()]
+        place.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        print(f"{len(found)} worlds", flush=True)
     return 0
 
 
 STUDY = Study(
-    "AutoBalance on generated worlds beside other remedies (no overrides)",
+    "AutoBalance on generated worlds: does it keep still? (no overrides)",
     methods=(),
-    seeds=(0, 1, 2),
     carry_out=carry_out,
 )

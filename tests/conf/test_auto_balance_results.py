@@ -1,4 +1,4 @@
-"""AutoBalance's confirmation: its worlds, its file of results, and the verdicts of its protocol."""
+"""AutoBalance's confirmation: its worlds, its files of results, and its protocol's verdicts."""
 
 import json
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import torch
 from inforeg_lightning.report import Run
 from running import auto_balance_results as results
 from running import auto_balance_table as tables
-from running.truth import remedies
+from running import balanced_worlds
 
 ROWS = ("none", "auto_balance", "unimodal_losses", "dgl")
 STARVING = ("av_digits", "av_mnist_speakers", "av_mnist_speakers_swapped")
@@ -28,15 +28,15 @@ def of_set(**gains):
     return runs
 
 
-def world(family, *gains):
-    accuracies = [[0.5 + gain / 100, 0.6 + gain / 100] for gain in (0, *gains)]
-    return {"family": family, **dict(zip(ROWS, accuracies, strict=True))}
+def world(*gains):
+    """Two seeds of as many rows as there are gains."""
+    accuracies = [{"0": 0.5 + gain / 100, "1": 0.6 + gain / 100} for gain in (0, *gains)]
+    return dict(zip(ROWS, accuracies, strict=False))
 
 
 def kept(**gains):
     found = {part: of_set(**{**dict.fromkeys(ROWS[1:], 20), **gains}) for part in STARVING}
-    calm = world("calm", 0.1, -1, -2)
-    return {**found, "views": of_set(auto_balance=-0.2), "worlds": {"calm-100": calm}}
+    return {**found, "views": of_set(auto_balance=-0.2)}
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_an_interval_around_zero_is_not_reached_in_part():
 
 
 def test_what_is_lost_where_no_remedy_gains_is_named():
-    found = kept()
-    assert "**in all 2**" in tables.still(found)
-    found["worlds"]["starving-100"] = world("starving", -5, 2, 0)  # a remedy gains: not judged
-    assert "**in all 2**" in tables.still(found)
-    found["worlds"]["lower-100"] = world("lower", -0.4, 0.5, 0)
-    assert "**not in 1 of 3** (lower −0.4 ± 0.0 (2))" in tables.still(found)
+    found, worlds = kept(), {"calm-100": world(0.1, -1)}
+    assert "**in all 2**" in tables.still(found, worlds)
+    worlds["starving-100"] = world(-5, 2, 0)  # a remedy gains: not judged
+    assert "**in all 2**" in tables.still(found, worlds)
+    worlds["lower-100"] = world(-0.4, 0.5, 0)
+    assert "**not in 1 of 3** (lower −0.4 ± 0.0 (2))" in tables.still(found, worlds)
     del found["views"]
-    assert "still missing: the six views" in tables.still(found)
-    assert "**not told yet**" in tables.still({})
+    assert "still missing: six views" in tables.still(found, worlds)
+    assert "**not told yet**; still missing: six views, worlds" in tables.still({}, {})
 
 
 @pytest.mark.parametrize(("behind", "verdict"), [(0.4, "yes"), (0.6, "no")])
@@ -79,9 +79,16 @@ def test_it_stands_beside_those_that_are_not_half_a_point_ahead(behind, verdict)
 def test_the_table_pairs_by_seed_and_says_how_many_pairs_there_are():
     found = kept()
     del found["views"]["auto_balance, seed 1"]
-    lines = tables.table(found).splitlines()
+    worlds = {"calm-100": world(0.1, -1), "calm-101": world(0.1, -1)}
+    lines = tables.table(found, worlds).splitlines()
     assert "| six views | 55.0 ± 63.5 (2) | −0.2 (1) | – | – |" in lines
-    assert "| worlds: calm | 55.0 ± 63.5 (2) | +0.1 ± 0.0 (2) | −1.0 ± 0.0 (2) | " in lines[6]
+    assert "| worlds: calm | 55.0 ± 9.2 (4) | +0.1 ± 0.0 (4) | −1.0 ± 0.0 (4) | – |" in lines
+
+
+def test_verdicts_are_a_list_of_short_lines():
+    lines = tables.verdicts(kept(), {"calm-100": world(0.1, -1)}).splitlines()
+    assert [line[:3] for line in lines if line[0] != " "] == ["1. ", "2. ", "3. "]
+    assert max(map(len, lines)) < 160
 
 
 def run_of(tmp_path, method, seed, variant="", experiment="views"):
@@ -98,8 +105,9 @@ def test_runs_of_the_sets_are_kept_and_no_others(tmp_path):
         run_of(tmp_path, "none", 2, "model.lr=1"),
         run_of(tmp_path, "none", 3, "data.recipe.train.speakers=[a,b]"),
         run_of(tmp_path, "ogm", 0),
+        run_of(tmp_path, "dgl,alpha=1.0", 0),
         run_of(tmp_path, "dgl", 0, experiment="synthetic"),
-        run_of(tmp_path, "dgl", 4, swapped, "av_mnist_speakers_swapped"),
+        run_of(tmp_path, "dgl,alpha=4.0", 4, swapped, "av_mnist_speakers_swapped"),
     ]
     tested = {"accuracy": 0.75, "accuracy_a": 0.5, "probe_a": 0.25}
     assert results.kept_of(runs) == {
@@ -111,8 +119,8 @@ def test_runs_of_the_sets_are_kept_and_no_others(tmp_path):
 def test_what_the_file_has_stays_and_is_read_as_it_was_written(tmp_path):
     first = {"views": {"none, seed 0": {"accuracy": 0.1}, "none, seed 1": {"accuracy": 0.2}}}
     second = {"views": {"none, seed 1": {"accuracy": 0.3}}, "av_digits": {}}
-    both = results.merged({**first, "worlds": {}}, second)
-    assert [*both] == ["av_digits", "views", "worlds"]
+    both = results.merged(first, second)
+    assert [*both] == ["av_digits", "views"]
     assert both["views"] == {"none, seed 0": {"accuracy": 0.1}, "none, seed 1": {"accuracy": 0.3}}
     results.write(tmp_path / "kept.json", both)
     assert results.read(tmp_path / "kept.json") == both
@@ -126,45 +134,42 @@ def test_joint_training_of_av_digits_is_that_of_the_study():
 
 
 def test_two_worlds_of_each_family_and_six_beside_a_third():
-    found = remedies.worlds()
+    found = balanced_worlds.judged_worlds()
     families = [world.family for world in found]
-    assert {families.count(family) for family in {*families} - {remedies.BESIDE_A_THIRD}} == {2}
-    assert families.count(remedies.BESIDE_A_THIRD) == 6
+    together = balanced_worlds.TOGETHER
+    assert {families.count(family) for family in {*families} - {together}} == {2}
+    assert families.count(together) == 6
     assert min(world.number for world in found) == 100  # the choice saw those below
     assert len({world.name for world in found}) == len(found)
-    assert {*families[:16]} == {*families}  # one of each family comes first
 
 
 def test_beside_a_third_the_two_say_nothing_alone():
-    (world, *_) = (w for w in remedies.worlds() if w.family == remedies.BESIDE_A_THIRD)
+    world = balanced_worlds.judged_worlds()[-1]
     batch = world.draw(0)["test"]
-    distances = {}
+    far = {}
     for name in world.sources:
         means = [batch[name][batch["label"] == label].mean(0) for label in range(world.classes)]
-        distances[name] = float((means[0] - means[1]).norm())
-    assert distances["c"] > 0.8
-    assert max(distances["a"], distances["b"]) < distances["c"] / 2 + 0.3
+        far[name] = float((means[0] - means[1]).norm())
+    assert max(far["a"], far["b"]) < 0.9 < 2 < far["c"]
 
 
-def test_a_world_is_trained_by_every_row_once_and_gone_on_with(tmp_path, monkeypatch, capsys):
+def test_a_world_is_trained_by_every_row_once_and_gone_on_with(tmp_path, monkeypatch):
     from dataclasses import replace
 
     from studies.auto_balance_worlds import carry_out
 
-    small = replace(remedies.worlds()[1], train=64, epochs=2, held_out=64)
-    monkeypatch.setattr(remedies, "worlds", lambda: [small])
+    small = replace(balanced_worlds.judged_worlds()[1], train=64, epochs=2, held_out=64)
+    monkeypatch.setattr(balanced_worlds, "judged_worlds", lambda: [small])
     threads = torch.get_num_threads()
     try:
         place = tmp_path / "kept.json"
-        assert carry_out(arguments(out=place, seeds=[0])) == 0
-        (found,) = json.loads(place.read_text())["worlds"].values()
-        assert found["family"] == small.family
-        assert [len(found[row]) for row in remedies.ROWS] == [1] * 4
-        assert len({found[row][0] for row in remedies.ROWS}) > 1
-        monkeypatch.setattr(remedies, "train", lambda *_: pytest.fail("trained"))
         assert carry_out(arguments(out=place)) == 0
-        assert carry_out(arguments(out=place, methods=["elsewhere"])) == 1
-        assert "--methods elsewhere: the worlds are " in capsys.readouterr().err
+        (found,) = json.loads(place.read_text()).values()
+        assert [*found] == ["none", *balanced_worlds.METHODS]
+        assert {len(of) for of in found.values()} == {3}
+        assert found["none"] != found["unimodal_losses"]
+        monkeypatch.setattr(balanced_worlds, "accuracies", lambda *_: pytest.fail("trained"))
+        assert carry_out(arguments(out=place)) == 0
     finally:
         torch.set_num_threads(threads)
 

@@ -189,7 +189,7 @@ def test_every_study_composes_as_different_runs(monkeypatch, experiment, study, 
                 "K": [0.01, 0.02, 0.04, 0.06, 0.08, 0.1],
             }[study]
         )  # the paper's
-    with_losses = {"table3": len(plan), "auto_balance": 1}.get(study, 0)
+    with_losses = {"table3": len(plan)}.get(study, 0)
     assert sum(p.cfg.model.unimodal_losses for p in plan.values()) == with_losses
 
 
