@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from running import study_table
-from running.balance_table import sets_table, worlds_table
+from running.auto_balance_table import table, verdicts
 from running.claims.tables import claims_table, demo_table, rows_tables, star_table
 from running.comparison_table import comparison_table
 from running.map.page import map_tables
@@ -111,13 +111,15 @@ PARTS = (
         "docs/methods/auto_balance.md",
         "confirmation",
         "experiments/results/auto_balance.json",
-        sets_table,
+        table,
+        beside=("experiments/results/auto_balance_worlds.json",),
     ),
     Part(
-        "docs/methods/auto_balance.md",
-        "worlds",
-        "experiments/results/auto_balance_worlds.json",
-        worlds_table,
+        "docs/evidence.md",
+        "verdicts",
+        "experiments/results/auto_balance.json",
+        verdicts,
+        beside=("experiments/results/auto_balance_worlds.json",),
     ),
 )
 

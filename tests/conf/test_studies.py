@@ -13,6 +13,7 @@ QUICK = ("experiment=synthetic", "trainer.max_epochs=1")
 STUDIES = [
     "K",
     "auto_balance",
+    "auto_balance_results",
     "auto_balance_worlds",
     "baselines",
     "beta",
