@@ -121,4 +121,5 @@ def load(name: str) -> Study:
 
 def listed() -> str:
     """All studies, a line each."""
-    return "\n".join(f"  {name:<14}{load(name).about}" for name in names())
+    width = max(map(len, names())) + 2
+    return "\n".join(f"  {name:<{width}}{load(name).about}" for name in names())

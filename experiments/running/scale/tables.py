@@ -61,7 +61,7 @@ def compared(content: Mapping[str, Any]) -> dict[str, tuple[Interval, float]]:
     return dict(zip(found, zip(differences, ps, strict=True), strict=True))
 
 
-_WINDOWS = {"paper": "paper's window", "always": "throughout"}
+_WINDOWS = {"paper": "inside", "always": "throughout"}
 
 
 def scale_tables(content: Mapping[str, Any]) -> str:
@@ -71,7 +71,10 @@ def scale_tables(content: Mapping[str, Any]) -> str:
         title = f"**{family.capitalize()}**, test accuracy in % of joint training"
         lines += [f"{title}, and differences to it in points, {len(content['seeds'])} seeds:", ""]
         lines += [*_accuracies(content, family, of), ""]
-        lines += [f"**{family.capitalize()}**, what the encoders lack, in points:", ""]
+        lines += [
+            f"**{family.capitalize()}**, what the encoders lack, in points (gaps throughout):",
+            "",
+        ]
         lines += [*_lacks(content, family, of), ""]
     lines += ["**What each gap would do** in joint training, mean over steps and seeds:", ""]
     lines += [*_gaps(content), ""]
@@ -107,8 +110,8 @@ def _accuracies(content: Mapping[str, Any], family: str, of: Mapping[str, Any]) 
 
 def _lacks(content: Mapping[str, Any], family: str, of: Mapping[str, Any]) -> list[str]:
     names = [JOINT, *(f"always {gap}" for gap in GAPS)]
-    head = ["M", *(f"{_arm_title(n)}: mean" for n in names), "joint: imbalance"]
-    head += [f"{_arm_title(n)}: imbalance" for n in names[1:]]
+    head = ["M", *(f"mean: {n.removeprefix('always ')}" for n in names)]
+    head += [f"imbalance: {n.removeprefix('always ')}" for n in names]
     lines = [line(head), line(["---:"] * len(head))]
     for size in of["sizes"]:
         cells = [str(size)]
