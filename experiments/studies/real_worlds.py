@@ -26,7 +26,7 @@ def carry_out(arguments: Any) -> int:
     from running.truth.judging import described
     from running.truth.judging_real import complete
     from running.truth.real_data import IN_FOLDERS
-    from studies.truth import a_line_per_world
+    from running.truth.writing import a_line_per_world
 
     folders = {}
     for override in arguments.overrides:

@@ -22,7 +22,7 @@ def carry_out(arguments: Any) -> int:
     from running.truth.monitoring import read
     from running.truth.signals import complete
     from running.truth.tables import signals_table
-    from studies.truth import a_line_per_world
+    from running.truth.writing import a_line_per_world
 
     place = arguments.out or RESULTS / "signals.json"
     try:

@@ -22,7 +22,7 @@ def carry_out(arguments: Any) -> int:
     """
     from running.truth.judging import described
     from running.truth.monitoring import complete, read
-    from studies.truth import a_line_per_world
+    from running.truth.writing import a_line_per_world
 
     place = arguments.out or RESULTS / "suspicions.json"
     try:

@@ -7,7 +7,6 @@ those from 100 on were drawn when the rules were fixed, and judge them.
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ def carry_out(arguments: Any) -> int:
             ``--out``).
     """
     from running.truth.judging import complete, described, examine_by_name
+    from running.truth.writing import a_line_per_world
 
     if arguments.methods:
         return examine_by_name(arguments.methods, arguments.out)
@@ -42,16 +42,6 @@ def carry_out(arguments: Any) -> int:
         content = found
     print(described(content))
     return 0
-
-
-def a_line_per_world(content: dict[str, Any]) -> str:
-    """JSON whose changes can be read."""
-    compact = partial(json.dumps, separators=(",", ":"))
-    parts = []
-    for name, of in content.items():
-        lines = [f"{json.dumps(key)}: {compact(value)}" for key, value in of.items()]
-        parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 STUDY = Study(

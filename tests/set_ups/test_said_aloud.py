@@ -274,7 +274,7 @@ def test_the_lines_of_a_head_that_is_run_and_of_steps():
 def test_the_callback_says_what_it_is():
     assert repr(paper(beta=0.5)) == (
         "InfoRegCallback({'audio': 'audio_encoder', 'video': 'video_encoder'}, head='head', "
-        "beta=0.5, K=0.04, window='paper', score='log_prob')"
+        "beta=0.5, K=0.04, gap='weaker', window='paper', score='log_prob')"
     )
 
 
