@@ -89,7 +89,12 @@ def all_ended(tmp_path):
     [
         ("SIGTERM", 143, "ended by SIGTERM: the run is unfinished, and the same command trains it"),
         ("SIGINT", 130, "ended by SIGINT: the run is unfinished, and the same command trains it"),
-        ("SIGHUP", 129, "ended by SIGHUP: the run is unfinished, and the same command trains it"),
+        pytest.param(
+            "SIGHUP",
+            129,
+            "ended by SIGHUP: the run is unfinished, and the same command trains it",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 @pytest.mark.usefixtures("_heeding_interrupts")

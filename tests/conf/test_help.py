@@ -12,7 +12,7 @@ import pytest
         (("shard.py", "--help"), "shard_mb: 256"),
         (("train.py", "--help"), "callbacks: agm, alternating_greedy"),
         (("study.py", "--help"), "usage: study.py NAME"),
-        (("study.py",), "what `make demo` shows"),
+        (("study.py",), "beside each modality alone"),
         (("report.py", "--help"), "--tsne"),
         (("report.py", "--help"), "--subsets"),
         (("diagnose.py", "--help"), "seeds:"),

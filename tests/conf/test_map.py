@@ -135,6 +135,7 @@ def test_a_killed_map_goes_on_and_a_row_is_trained_anew(tmp_path, monkeypatch, c
         carry_on(file, None, (), 1)
 
 
+@pytest.mark.slow
 def test_two_cells_by_the_program(tmp_path):
     file = tmp_path / "map.json"
     assert carry_on(file, (0,), (), 1, ["cells=1"]) == 0
