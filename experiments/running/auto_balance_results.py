@@ -19,20 +19,6 @@ Kept = dict[str, dict[str, Any]]
 """Set -> ``"ROW, seed SEED"`` -> test accuracies."""
 
 
-def read(place: Path) -> Kept:
-    """What a file keeps; nothing if there is none."""
-    return json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
-
-
-def write(place: Path, kept: Kept) -> None:
-    """Write JSON whose changes can be read: a line per run."""
-    parts = []
-    for part, of in kept.items():
-        lines = [f"  {json.dumps(line)}: {json.dumps(content)}" for line, content in of.items()]
-        parts.append(f" {json.dumps(part)}: {{\n" + ",\n".join(lines) + "\n }")
-    place.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
-
-
 def kept_of(runs: "Iterable[Run]") -> Kept:
     """Per set, row and seed all test accuracies of the last epoch, as fractions.
 

@@ -25,9 +25,8 @@ def carry_out(arguments: Any) -> int:
         kept_of,
         merged,
         picture,
-        read,
-        write,
     )
+    from running.kept import read, write
 
     place, drawn = RESULTS, PICTURE
     if arguments.out is not None:

@@ -23,6 +23,7 @@ def carry_out(arguments: Any) -> int:
             cells are measured side by side, ``--methods`` names rows that are trained anew, and
             ``--seeds`` others than the protocol's (of a new file).
     """
+    from running.kept import KeptError
     from running.map.completing import MapError, carry_on
 
     try:
@@ -34,7 +35,7 @@ def carry_out(arguments: Any) -> int:
             arguments.overrides,
             PICTURE if arguments.out is None else None,
         )
-    except MapError as error:
+    except (MapError, KeptError) as error:
         print(error, file=sys.stderr)
         return 1
 

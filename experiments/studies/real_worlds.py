@@ -5,7 +5,6 @@ from folders that the command line names. The protocol is ``experiments/evidence
 results are kept in ``experiments/results/real_worlds.json``, and go on from there.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ def carry_out(arguments: Any) -> int:
             ``--workers`` is how many worlds are measured side by side; overrides are
             ``av_mnist=FOLDER`` and ``multiple_features=FOLDER``.
     """
+    from running.kept import KeptError, read, write
     from running.truth.judging import described
     from running.truth.judging_real import complete
     from running.truth.real_data import IN_FOLDERS
-    from running.truth.writing import a_line_per_world
 
     folders = {}
     for override in arguments.overrides:
@@ -38,15 +37,13 @@ def carry_out(arguments: Any) -> int:
         folders[word] = Path(folder)
     place = arguments.out or RESULTS
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        content = {}
-    except (OSError, ValueError) as error:
-        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+        content = read(place)
+    except KeptError as error:
+        print(error, file=sys.stderr)
         return 1
     try:
         for found in complete(content, folders, arguments.workers or 1):
-            place.write_text(a_line_per_world(found), encoding="utf-8")
+            write(place, found)
             content = found
     except (FileNotFoundError, RuntimeError) as error:  # a folder without the set
         print(error, file=sys.stderr)

@@ -3,7 +3,6 @@
 A file that is there is gone on with.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ def carry_out(arguments: Any) -> int:
             generated family alone is trained; ``--seeds``; ``--workers`` tasks side by side;
             ``--out`` another file, beside which the picture goes.
     """
+    from running.kept import KeptError, read, write
     from running.scale.families import Generated, SixViews
     from running.scale.tables import draw, scale_tables
 
@@ -39,14 +39,14 @@ def carry_out(arguments: Any) -> int:
         print("without data.root=FOLDER, UCI's six views are left out", file=sys.stderr)
     place = arguments.out or RESULTS
     try:
-        content = json.loads(place.read_text("utf-8")) if place.exists() else {}
-    except (OSError, ValueError) as error:
-        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+        content = read(place)
+    except KeptError as error:
+        print(error, file=sys.stderr)
         return 1
     seeds = STUDY.seeds if arguments.seeds is None else tuple(arguments.seeds)
     try:
         for found in _completed(content, families, seeds, arguments.workers or 1):
-            place.write_text(_lines(found), encoding="utf-8")
+            write(place, found)
             content = found
     except (FileNotFoundError, RuntimeError) as error:  # of the views
         print(error, file=sys.stderr)
@@ -95,18 +95,6 @@ def _completed(
         if family.name not in prices:
             prices[family.name] = {str(size): price(family, size) for size in family.sizes}
     yield kept
-
-
-def _lines(content: dict[str, Any]) -> str:
-    """JSON whose changes can be read: a line per task."""
-    parts = []
-    for name, of in content.items():
-        if isinstance(of, dict):
-            rows = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in of.items()]
-            parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(rows) + "\n}")
-        else:
-            parts.append(f"{json.dumps(name)}: {json.dumps(of)}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 STUDY = Study(

@@ -19,20 +19,19 @@ def carry_out(arguments: Any) -> int:
     Args:
         arguments: Of the command line; ``--out`` names another file.
     """
-    from running.truth.monitoring import read
+    from running.kept import KeptError, read, write
     from running.truth.signals import complete
     from running.truth.tables import signals_table
-    from running.truth.writing import a_line_per_world
 
     place = arguments.out or RESULTS / "signals.json"
     try:
         content, answers = read(place), read(RESULTS / "truth.json")["answers"]
         seen = read(RESULTS / "suspicions.json")["seen"]
-    except (OSError, ValueError, KeyError) as error:
-        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+    except KeptError as error:
+        print(error, file=sys.stderr)
         return 1
     for found in complete(content, answers, seen):
-        place.write_text(a_line_per_world(found), encoding="utf-8")
+        write(place, found)
         content = found
     print(signals_table(content))
     return 0

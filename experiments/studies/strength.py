@@ -4,7 +4,6 @@ The protocol is ``evidence/strength.md``; what was measured is kept in
 ``experiments/results/strength.json``, set-up by set-up, so that the same command goes on from it.
 """
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ def carry_out(arguments: Any) -> int:
         arguments: Of the command line; ``--out`` names another file, ``--workers`` is how many
             set-ups are measured side by side, ``set_ups=N`` measures only the first N.
     """
-    from running.map.completing import as_text
+    from running.kept import KeptError, read, write
     from running.strength_table import strength_table
     from running.strengths import complete
 
@@ -33,12 +32,12 @@ def carry_out(arguments: Any) -> int:
             return 1
         few = int(override.partition("=")[2])
     try:
-        content = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
-    except (OSError, ValueError) as error:
-        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+        content = read(place)
+    except KeptError as error:
+        print(error, file=sys.stderr)
         return 1
     for found in complete(content, arguments.workers or 1, few):
-        place.write_text(as_text(found), encoding="utf-8")
+        write(place, found)
         content = found
     print(strength_table(content))
     return 0

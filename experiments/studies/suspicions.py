@@ -20,18 +20,18 @@ def carry_out(arguments: Any) -> int:
     Args:
         arguments: Of the command line; ``--out`` names another file.
     """
+    from running.kept import KeptError, read, write
     from running.truth.judging import described
-    from running.truth.monitoring import complete, read
-    from running.truth.writing import a_line_per_world
+    from running.truth.monitoring import complete
 
     place = arguments.out or RESULTS / "suspicions.json"
     try:
         content, answers = read(place), read(RESULTS / "truth.json")["answers"]
-    except (OSError, ValueError) as error:
-        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+    except KeptError as error:
+        print(error, file=sys.stderr)
         return 1
     for found in complete(content, answers):
-        place.write_text(a_line_per_world(found), encoding="utf-8")
+        write(place, found)
         content = found
     print(described(content))
     return 0

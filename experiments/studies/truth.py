@@ -5,7 +5,6 @@ so is the evidence of each diagnosis. Thresholds were tuned on the worlds with n
 those from 100 on were drawn when the rules were fixed, and judge them.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,19 @@ def carry_out(arguments: Any) -> int:
             whose diagnosis is made by the Trainer, as a user's is, and printed (and written to
             ``--out``).
     """
+    from running.kept import KeptError, read, write
     from running.truth.judging import complete, described, examine_by_name
-    from running.truth.writing import a_line_per_world
 
     if arguments.methods:
         return examine_by_name(arguments.methods, arguments.out)
     place = arguments.out or RESULTS
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        content = {}
-    except (OSError, ValueError) as error:
-        print(f"--out: {place} cannot be read ({error}); give another file", file=sys.stderr)
+        content = read(place)
+    except KeptError as error:
+        print(error, file=sys.stderr)
         return 1
     for found in complete(content, arguments.workers or 1):
-        place.write_text(a_line_per_world(found), encoding="utf-8")
+        write(place, found)
         content = found
     print(described(content))
     return 0

@@ -116,15 +116,12 @@ def test_runs_of_the_sets_are_kept_and_no_others(tmp_path):
     }
 
 
-def test_what_the_file_has_stays_and_is_read_as_it_was_written(tmp_path):
+def test_what_the_file_has_stays():
     first = {"views": {"none, seed 0": {"accuracy": 0.1}, "none, seed 1": {"accuracy": 0.2}}}
     second = {"views": {"none, seed 1": {"accuracy": 0.3}}, "av_digits": {}}
     both = results.merged(first, second)
     assert [*both] == ["av_digits", "views"]
     assert both["views"] == {"none, seed 0": {"accuracy": 0.1}, "none, seed 1": {"accuracy": 0.3}}
-    results.write(tmp_path / "kept.json", both)
-    assert results.read(tmp_path / "kept.json") == both
-    assert results.read(tmp_path / "none.json") == {}
 
 
 def test_joint_training_of_av_digits_is_that_of_the_study():

@@ -10,9 +10,10 @@ import torch
 from inforeg_lightning.diagnosis import Diagnosis
 from inforeg_lightning.diagnosis.suspicions import SuspicionThresholds, suspect
 from inforeg_lightning.methods import InfoReg, Monitor
+from running.kept import KeptError, as_text
 from running.map import completing, reading
 from running.map.cells import COMPLETION, GENERALISES, SLOWNESS, Cell, all_cells
-from running.map.completing import MapError, as_text, carry_on
+from running.map.completing import MapError, carry_on
 from running.map.judging import judge, verdicts, with_gains
 from running.map.measuring import ELSEWHERE, ROWS
 from running.map.page import map_tables
@@ -131,7 +132,7 @@ def test_a_killed_map_goes_on_and_a_row_is_trained_anew(tmp_path, monkeypatch, c
         with pytest.raises(MapError, match=message):
             carry_on(file, wrong[0], wrong[1], 1, wrong[2])
     file.write_text("{")
-    with pytest.raises(MapError, match="cannot be read"):
+    with pytest.raises(KeptError, match="cannot be read"):
         carry_on(file, None, (), 1)
 
 

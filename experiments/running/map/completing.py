@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inforeg_lightning.diagnosis import Diagnosis
+from running import kept
 from running.map.cells import SEEDS, all_cells
 from running.map.judging import judge
 from running.map.measuring import ELSEWHERE, ROWS, measure_cell, measure_elsewhere
@@ -45,12 +46,13 @@ def carry_on(
         The program's exit status.
 
     Raises:
-        MapError: The file cannot be used, or a row or an override is unknown.
+        MapError: The file has other seeds, or a row or an override is unknown.
+        KeptError: The file cannot be read.
     """
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    content = read(place)
+    content = kept.read(place)
     known = content.get("seeds")
     if seeds is not None and known not in (None, [*seeds]):
         raise MapError(f"--seeds: {place} has the seeds {known}; give another file with --out")
@@ -66,14 +68,14 @@ def carry_on(
             found = pool(delayed(call)() for _, _, call in work)
             for (part, name, _), of in zip(work, tqdm(found, total=len(work)), strict=True):
                 content.setdefault(part, {})[name] = of
-                place.write_text(as_text(content), encoding="utf-8")
+                kept.write(place, content)
     evidence = json.loads((_RESULTS / "truth.json").read_text(encoding="utf-8"))
     for name, of in content.get("elsewhere", {}).items():
         chance = evidence["answers"][name]["measured"]["chance"][0]
         of["diagnosis"] = by_diagnosis(evidence["evidence"][name], chance)
     content["cases"] = _cases()
     content["judged"] = judge(content)
-    place.write_text(as_text(content), encoding="utf-8")
+    kept.write(place, content)
     print(described(content["judged"]))
     if content["judged"]["cells"] == len(all_cells()):
         from running.map.figure import write  # it takes matplotlib with it
@@ -94,30 +96,6 @@ def described(judged: Mapping[str, Any]) -> str:
             f"{numbers[2]:>8}{of['worst']:>+7.1f}{of['best']:>+7.1f}"
         )
     return "\n".join(lines)
-
-
-def read(place: Path) -> dict[str, Any]:
-    """The content of a file of the map; of one that is not there, nothing."""
-    try:
-        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise MapError(f"--out: {place} cannot be read ({error}); give another file") from None
-    return found
-
-
-def as_text(content: Mapping[str, Any]) -> str:
-    """JSON whose changes can be read: a line per cell."""
-    compact = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
-    parts = []
-    for name, of in content.items():
-        if isinstance(of, Mapping):
-            lines = [f"{compact(key)}: {compact(value)}" for key, value in of.items()]
-            parts.append(f"{compact(name)}: {{\n" + ",\n".join(lines) + "\n}")
-        else:
-            parts.append(f"{compact(name)}: {compact(of)}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _cases() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inforeg_lightning.diagnosis import Diagnosis
 from inforeg_lightning.diagnosis.suspicions import Suspicions
-from running.map.completing import MapError, read
+from running.kept import KeptError, read
 from running.map.judging import with_gains
 from running.map.placing import (
     DIAGNOSIS,
@@ -69,7 +69,7 @@ def sentence(placed: Placed) -> str:
 def _said(position: Callable[[], Position], kind: str, results: Path) -> str:
     try:
         content = read(results)
-    except MapError as error:
+    except KeptError as error:
         return f"Not on the map: {error}."
     if not content.get("cells"):
         return f"There is no map at {results}; python experiments/study.py map makes it."

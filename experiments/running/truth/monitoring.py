@@ -1,10 +1,8 @@
 """Watch one training of each world, and hold what is suspected against what is true."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -94,11 +92,6 @@ def judge(seen: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]
             modalities += [(t, said.modalities[m].state) for m, t in truth["states"].items() if t]
         found[half] = {"models": summary(models), "modalities": summary(modalities)}
     return found
-
-
-def read(place: Path) -> dict[str, Any]:
-    """A file of results; empty if there is none."""
-    return json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
 
 
 def _by_turns(answers: Mapping[str, Any]) -> list[World]:

@@ -85,11 +85,13 @@ def summarise(runs: Iterable[Run], baseline: str = "none") -> list[Summary]:
         The summaries, sorted by experiment.
     """
     every = list(runs)
+    metrics: dict[str, set[str]] = {}
+    for run in every:
+        metrics.setdefault(run.experiment, set()).add(run.metric)
     by_experiment: dict[str, dict[tuple[str, str], list[Run]]] = {}
     for run in every:
         # Runs of two metrics are never compared, whatever their experiment is called.
-        several = {other.metric for other in every if other.experiment == run.experiment}
-        after = f", {measure(run.metric).title}" if len(several) > 1 else ""
+        after = f", {measure(run.metric).title}" if len(metrics[run.experiment]) > 1 else ""
         of = by_experiment.setdefault(f"{run.experiment}{after}", {})
         of.setdefault(run.group, []).append(run)
     return [
