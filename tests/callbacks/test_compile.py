@@ -5,9 +5,9 @@ import torch
 from torch._dynamo.utils import counters
 
 from helpers.comparison import assert_close, assert_opens_and_closes
-from helpers.modules import Late, encoder_paths
+from helpers.modules import Late, encoder_paths, snapshot
 from helpers.regulated import fit, inforeg
-from inforeg_lightning import InfoRegCallback
+from inforeg_lightning import InfoRegCallback, callbacks
 
 # torch's own, when a compiled module is called with an input that is not a leaf of the graph.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -61,16 +61,21 @@ def eager():
     return result
 
 
+def _named(result):
+    """With the names that the weights have where nothing is compiled."""
+    weights = [
+        {name.replace("_orig_mod.", ""): p for name, p in epoch.items()}
+        for epoch in result["weights"]
+    ]
+    return result | {"weights": weights}
+
+
 @pytest.mark.parametrize("compiled", [whole, encoders, in_place, with_head])
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_a_compiled_module_trains_as_it_does_without(eager, compiled, backend):
     module, outer = compiled(backend)
     result = fit(module, inforeg(), compiled=outer)
-    result["weights"] = [
-        {name.replace("_orig_mod.", ""): p for name, p in epoch.items()}
-        for epoch in result["weights"]
-    ]
-    assert_close(result, eager)
+    assert_close(_named(result), eager)
     assert module.graphs[0] > 0, "nothing was compiled"
     assert module.graphs == [module.graphs[0]] * len(module.graphs)
 
@@ -90,3 +95,15 @@ def test_an_official_callback_finds_the_layers_of_a_compiled_encoder():
     plain = InfoRegCallback.official(encoder_paths(), head="head")
     fit(Late(), plain, max_epochs=1)
     assert callback.history[0]["trace"] == pytest.approx(plain.history[0]["trace"], rel=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [whole, encoders, in_place, with_head])
+@pytest.mark.parametrize("first", [None, "ModalityDropoutCallback", "InfoRegCallback"])
+def test_hooks_that_come_after_compilation_are_called(eager, compiled, first):
+    module, outer = compiled("eager")
+    begun = snapshot(module)
+    callback = first and getattr(callbacks, first)(encoder_paths(), head="head")
+    fit(module, callback, compiled=outer, max_epochs=1)
+    module.load_state_dict(begun)
+    module.epoch_weights.clear()
+    assert_close(_named(fit(module, inforeg(), compiled=outer)), eager)

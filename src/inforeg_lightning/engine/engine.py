@@ -14,6 +14,7 @@ from inforeg_lightning.engine.book.state import Lifetime
 from inforeg_lightning.engine.book.tracker import Tracker
 from inforeg_lightning.engine.checkpoint import read_state, write_state
 from inforeg_lightning.engine.checks import check_ignored, check_period
+from inforeg_lightning.engine.compiled import forget_compiled
 from inforeg_lightning.engine.context import Context, Scales
 from inforeg_lightning.engine.distributed import Processes
 from inforeg_lightning.engine.encoder import Encoder
@@ -197,6 +198,7 @@ class Engine:
         )
         self.heads.to(self._context.device)
         self.method.attach(self._context)
+        forget_compiled()
 
     @property
     def is_attached(self) -> bool:
