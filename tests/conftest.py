@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.programs import start_server
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
@@ -40,6 +42,11 @@ def _quiet_lightning():
     # Its lines on devices and on stopping; warnings stay, and are errors here.
     for name in ("lightning.pytorch", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def pytest_sessionstart(session):
+    if hasattr(session.config, "workerinput"):  # of pytest-xdist: it will need it, and soon
+        start_server()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -88,7 +88,12 @@ def all_ended(tmp_path):
     ("how", "code", "said"),
     [
         ("SIGTERM", 143, "ended by SIGTERM: the run is unfinished, and the same command trains it"),
-        ("SIGINT", 130, "ended by SIGINT: the run is unfinished, and the same command trains it"),
+        pytest.param(
+            "SIGINT",
+            130,
+            "ended by SIGINT: the run is unfinished, and the same command trains it",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "SIGHUP",
             129,
@@ -116,7 +121,7 @@ def test_a_training_that_is_ended_says_so_and_is_unfinished(under_way, tmp_path,
     [
         ("SIGTERM", 143, "ended by SIGTERM: finished runs are kept"),
         pytest.param("SIGINT", 130, "ended by SIGINT: finished runs", marks=pytest.mark.slow),
-        ("SIGKILL", -9, ""),
+        pytest.param("SIGKILL", -9, "", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("_heeding_interrupts")

@@ -101,6 +101,7 @@ def test_a_monitor_leaves_joint_training_as_it_is_and_alone_is_without_the_other
     )
 
 
+@pytest.mark.slow
 def test_a_killed_map_goes_on_and_a_row_is_trained_anew(tmp_path, monkeypatch, capsys):
     calls = []
 

@@ -154,6 +154,7 @@ def test_a_configuration_that_cannot_run_is_one_sentence(start, tmp_path):
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_a_study_has_the_numbers_of_the_sweep(sweep, start, tmp_path):
     runs, _ = sweep
     process = start("study.py", "table2", *QUICK, "--seeds", "0", "--workers", "2", cwd=tmp_path)

@@ -283,6 +283,7 @@ def test_a_failed_run_is_named_and_the_others_are_reported(start, tmp_path):
     assert (report_of(tmp_path, "table2") / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_on_two_processes_is_trained_and_told_of(start, tmp_path):
     two = ("trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp")
     arguments = ("table3", "experiment=synthetic", "trainer.max_epochs=10", *two)

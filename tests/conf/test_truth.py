@@ -84,6 +84,7 @@ def test_the_oracle_has_no_answer_on_an_edge_or_where_its_seeds_differ():
     assert oracle(replaced_b=0.95, error=0.04).verdict == ""
 
 
+@pytest.mark.slow
 def test_one_world_by_the_trainer_and_all_at_once():
     world = replace(WORLDS["half each-00"], epochs=6, train=256, held_out=300)
     # Both draw initial weights of their own: with few seeds that alone is more than the tolerance.

@@ -87,7 +87,8 @@ def test_too_much_is_refused(server):
     assert server.asked == 1
 
 
-def test_a_password_is_not_printed():
+def test_a_password_is_not_printed(monkeypatch):
+    monkeypatch.setattr(download, "_PAUSE", 0.01)
     with pytest.raises(DownloadError) as raised:
         fetch("nothing://me:secret@127.0.0.1/list.csv", 10)
     assert "secret" not in str(raised.value)

@@ -19,7 +19,7 @@ from inforeg_lightning.data.prepare.lists import (
     as_stored,
     fetch_lists,
 )
-from inforeg_lightning.data.store import StoreWriter
+from inforeg_lightning.data.store import StoreWriter, download
 
 HALVES = {
     "train": "".join(f"100{i}_DFA_{e}_XX,{e}\r\n" for i in (1, 2) for e in ("NEU", "ANG")),
@@ -42,6 +42,7 @@ def server(tmp_path, monkeypatch):
     (tmp_path / "web").mkdir()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(download, "_PAUSE", 0.01)
     handler = partial(_Counting, directory=str(tmp_path / "web"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.asked, server.published = [], {}

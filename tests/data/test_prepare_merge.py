@@ -61,10 +61,12 @@ def test_killed_at_any_step_it_goes_on(begun, monkeypatch, step):
     steps = iter(range(step + 1))
 
     def dying(call):
-        def called(*arguments, **options):
-            if next(steps, None) is None:
+        def called(of, *arguments, **options):
+            # What the garbage of another test is cleaned up by is no step of this one.
+            is_a_step = isinstance(of, int) or store in of.parents
+            if is_a_step and next(steps, None) is None:
                 raise Killed
-            return call(*arguments, **options)
+            return call(of, *arguments, **options)
 
         return called
 

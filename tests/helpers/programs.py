@@ -13,12 +13,23 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from subprocess import CompletedProcess
 
-_PRELOADED = ["lightning.pytorch", "hydra", "torchmetrics", "pandas", "helpers.programs"]
+_PRELOADED = ["lightning.pytorch", "hydra", "torchmetrics", "pandas", "sklearn.linear_model"]
+_PRELOADED += ["matplotlib.backends.backend_agg"]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_PRELOADED)
+
+
+def start_server() -> None:
+    """Start the server before any other test does.
+
+    A process has one, and the pool that prepares data would have started it without the libraries.
+    """
+    _context.set_forkserver_preload(_PRELOADED)
+    ensure_running()
 
 
 def run_program(

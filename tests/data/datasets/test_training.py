@@ -107,6 +107,7 @@ def test_cremad_trains_by_its_recipe_and_is_reported(cremad, tmp_path, capsys):
     assert (tmp_path / "runs/report/report.html").exists()
 
 
+@pytest.mark.slow
 def test_cremad_trains_from_shards(cremad, tmp_path):
     program, shards = ROOT / "experiments/shard.py", tmp_path / "shards"
     arguments = (f"store={cremad}", f"out={shards}", "shard_mb=0.2")
@@ -237,6 +238,7 @@ def violent_flows(tmp_path_factory):
     return root / "store"
 
 
+@pytest.mark.slow
 def test_violent_flows_train_by_their_recipe_fold_by_fold(violent_flows, tmp_path):
     arguments = ("experiment=violent_flows", f"data.store={violent_flows}", "data.fold=1")
     result = train(tmp_path / "run", *arguments)

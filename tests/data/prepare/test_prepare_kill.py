@@ -28,7 +28,11 @@ def test_workers_do_not_change_the_bytes(tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "how",
+    [
+        signal.SIGKILL,
+        *(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGTERM, signal.SIGINT)),
+    ],
 )
 def test_killed_and_begun_again(tree, tmp_path, program, how):
     store = tmp_path / "store"
