@@ -1,10 +1,11 @@
 """AutoBalance's confirmation as Markdown: its table, and the verdicts of its protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from textwrap import fill
 from typing import Any
 
 from inforeg_lightning.report import Interval, mean_interval, paired_difference
+from running import markdown
 
 _STARVING = {"av_digits": 15.0, "av_mnist_speakers": 18.0, "av_mnist_speakers_swapped": 18.0}
 """Set -> points over joint training at which the primary hypothesis is reached."""
@@ -30,13 +31,10 @@ def table(kept: Mapping[str, Any], worlds: Mapping[str, Any]) -> str:
         worlds: World -> row -> seed -> test accuracy, as ``results/auto_balance_worlds.json``.
     """
     head = ["data", "joint training", "AutoBalance", *_OTHERS.values()]
-    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
-    for part, title in _TITLES.items():
-        if runs := _set(kept, part):
-            lines.append(_line(_cells(title, runs)))
-    for family, runs in _families(worlds).items():
-        lines.append(_line(_cells(f"worlds: {family}", runs)))
-    lines += [
+    rows = [_cells(title, runs) for part, title in _TITLES.items() if (runs := _set(kept, part))]
+    rows += [_cells(f"worlds: {family}", runs) for family, runs in _families(worlds).items()]
+    lines = [
+        *markdown.table(head, rows),
         "",
         "Test accuracy in %, last epoch, mean ± 95 % t interval; of the remedies the difference to "
         "joint training in points, paired by seed",
@@ -116,8 +114,8 @@ def beside(kept: Mapping[str, Any]) -> str:
 
 def _set(kept: Mapping[str, Any], part: str) -> Runs:
     runs: dict[str, dict[Any, float]] = {}
-    for line, tested in kept.get(part, {}).items():
-        row, _, seed = line.partition(", seed ")
+    for run, tested in kept.get(part, {}).items():
+        row, _, seed = run.partition(", seed ")
         runs.setdefault(row, {})[int(seed)] = 100 * tested["accuracy"]
     return runs
 
@@ -154,7 +152,3 @@ def _shown(found: Interval, form: str = "{:+.1f}") -> str:
     half = "" if found.half_width is None else f" ± {found.half_width:.1f}"
     mean = round(found.mean, 1) + 0.0  # never "−0.0"
     return f"{form.format(mean)}{half} ({found.n})".replace("-", "−")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

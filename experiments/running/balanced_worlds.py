@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from inforeg_lightning import Regulator
 from inforeg_lightning.engine.method import Method
 from inforeg_lightning.methods import AutoBalance, UnimodalLosses
+from running.map.remedies import train
 from running.truth.families import FRESH, all_worlds
-from running.truth.networks import BATCH, Network
-from running.truth.worlds import Batch, Source, World
+from running.truth.worlds import Source, World
 
 JOINT = "none"
 METHODS: Mapping[str, type[Method]] = {
@@ -48,10 +46,11 @@ def accuracies(world: World, seed: int) -> dict[str, float]:
     # A user with few samples has few to validate with: a quarter of those that are trained on.
     few = max(LEAST_VALIDATION, world.train // 4)
     data["validation"] = {key: values[:few] for key, values in data["validation"].items()}
-    rows = {JOINT: _trained(world, data, seed, None)}
-    for name, make in METHODS.items():
-        rows[name] = _trained(world, data, seed, make())
-    return {name: round(accuracy, 5) for name, accuracy in rows.items()}
+    methods = {JOINT: None} | {name: make() for name, make in METHODS.items()}
+    return {
+        name: round(train(world, data, seed, method).accuracy(data["test"]["label"]), 5)
+        for name, method in methods.items()
+    }
 
 
 def complete(content: Mapping[str, Any], seeds: tuple[int, ...]) -> Iterator[dict[str, Any]]:
@@ -68,45 +67,3 @@ def complete(content: Mapping[str, Any], seeds: tuple[int, ...]) -> Iterator[dic
             rows = (JOINT, *METHODS)
             found[world.name] = {row: {str(s): by_seed[s][row] for s in seeds} for row in rows}
             yield dict(found)
-
-
-def _trained(world: World, data: Mapping[str, Batch], seed: int, method: Method | None) -> float:
-    torch.manual_seed(seed)
-    network = Network(world)
-    optimizer = torch.optim.SGD(network.parameters(), lr=world.lr, momentum=0.9, weight_decay=1e-4)
-    regulator = None
-    if method is not None:
-        encoders = {m: f"encoders.{m}" for m in world.sources}
-        regulator = Regulator(network, optimizer, encoders, method, head="head", target="label")
-    order = torch.Generator().manual_seed(seed)
-    for epoch in range(world.epochs):
-        if regulator is not None:
-            regulator.begin_epoch(epoch)
-        for rows in torch.randperm(world.train, generator=order).split(BATCH):
-            batch = {key: values[rows] for key, values in data["train"].items()}
-            _step(network, optimizer, regulator, batch)
-        if regulator is not None:
-            with regulator.validation(), torch.no_grad(), regulator.batch(data["validation"]):
-                network(data["validation"])
-            regulator.end_epoch()
-    if regulator is not None:
-        regulator.close()
-    with torch.no_grad():
-        right = network(data["test"]).argmax(dim=1) == data["test"]["label"]
-    return float(right.float().mean())
-
-
-def _step(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    regulator: Regulator | None,
-    batch: Batch,
-) -> None:
-    if regulator is None:
-        loss = F.cross_entropy(network(batch), batch["label"])
-    else:
-        with regulator.batch(batch):
-            loss = F.cross_entropy(network(batch), batch["label"])
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()

@@ -65,3 +65,14 @@ def test_a_quieter_modality_is_easier():
 def test_refuses_what_it_cannot_make(arguments, message):
     with pytest.raises(ValueError, match=message):
         SyntheticDataModule(**{"shapes": SHAPES} | arguments)
+
+
+def test_which_modality_a_sample_lacks_does_not_tell_its_label():
+    data = SyntheticDataModule(SHAPES, num_classes=3, sizes=(3000, 9, 6), gaps=0.5)
+    data.setup()
+    split = data._splits["train"]
+    for modality, has in split["present"].items():
+        assert not split[modality][~has].any()
+        lacking = torch.bincount(split["label"][~has], minlength=3) / (~has).sum()
+        assert (lacking - 1 / 3).abs().max() < 0.1, modality
+    assert torch.stack([*split["present"].values()]).sum(dim=0).min() == 2

@@ -60,6 +60,28 @@ def test_values_are_standardised_over_the_training_split(tree):
         torch.testing.assert_close(deviation, torch.ones_like(deviation), rtol=1e-5, atol=0)
 
 
+def test_a_column_that_is_the_same_in_training_is_left_as_it_is(tree):
+    root, rows = tree
+    for row in rows:
+        row["width"] = "0.3" if row["part"] != "test" else "0.5"
+    write_table(root, rows)
+    data = load(root, {"record": MODALITIES["record"]}, split="part")
+    assert whole(data, "val")["record"][:, 0].abs().max() < 1e-9
+    torch.testing.assert_close(
+        whole(data, "test")["record"][:, 0], torch.full((6,), 0.2), rtol=0, atol=1e-6
+    )
+
+
+def test_classes_in_order_are_numbers_or_named_in_order(tree):
+    root, rows = tree
+    for i, row in enumerate(rows):
+        row["label"] = str((2, 10, -1)[i % 3])
+    write_table(root, rows)
+    data = load(root, MODALITIES, split="part", task="ordinal")
+    assert data.class_names == ("-1", "2", "10")
+    assert whole(data, "test")["label"].tolist() == [1, 2, 0, 1, 2, 0]
+
+
 def test_words_are_those_of_the_training_split(tree):
     root, rows = tree
     # A word of a test caption that no training caption has.
@@ -213,6 +235,8 @@ def test_a_wrong_modality_is_one_clear_error(tmp_path, of, message):
         ({"split": "person"}, "must be one of train, val, test, not 'person 0'"),
         ({"group": "person", "split": "part"}, "groups are in train and in"),
         ({"table": "other.csv"}, "there is no .*other.csv. Expected below root="),
+        ({"task": "ordinal"}, "needs `classes`, the labels from the lowest to the highest"),
+        ({"task": "binary"}, "needs two labels, no and yes, but there are 3: cat, dog, owl"),
         ({"task": "pixels"}, "`task` must be one of classes, binary, ordinal, regression"),
     ],
 )

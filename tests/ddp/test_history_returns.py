@@ -16,7 +16,9 @@ from inforeg_lightning.callbacks._mailbox import Mailbox
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("ddp_spawn", marks=pytest.mark.slow), "ddp_fork", "ddp_notebook"])
+@pytest.mark.parametrize(
+    "strategy", [pytest.param("ddp_spawn", marks=pytest.mark.slow), "ddp_fork", "ddp_notebook"]
+)
 def test_the_history_is_that_of_one_process_on_the_same_batches(strategy, tmp_path):
     """In a program of its own, as a fork of a process with threads may hang."""
     folder = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])

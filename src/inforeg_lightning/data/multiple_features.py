@@ -122,7 +122,8 @@ class MultipleFeaturesDataModule(L.LightningDataModule):
         for view, features in whole.items():
             train = features[rows["train"]]
             mean, deviation = train.mean(axis=0), train.std(axis=0)
-            deviation[deviation == 0] = 1  # a feature that is the same for all says nothing
+            # A feature that is the same for all says nothing; rounding may leave 1e-17 of it.
+            deviation[train.min(axis=0) == train.max(axis=0)] = 1
             whole[view] = (features - mean) / deviation
         label = np.arange(_SAMPLES) // (_SAMPLES // _CLASSES)
         for split in SPLITS:

@@ -111,7 +111,7 @@ class SyntheticDataModule(L.LightningDataModule):
     def _leave_gaps(self, split: dict[str, Any], generator: torch.Generator) -> None:
         size = len(split["label"])
         lacks = torch.rand(size, generator=generator) < self.gaps
-        which = torch.arange(size) % len(self.shapes)
+        which = torch.randperm(size, generator=generator) % len(self.shapes)  # not by the label
         split["present"] = {n: ~(lacks & (which == i)) for i, n in enumerate(self.shapes)}
         for name, has in split["present"].items():
             split[name][~has] = 0

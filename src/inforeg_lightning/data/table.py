@@ -78,7 +78,8 @@ class TableDataModule(L.LightningDataModule):
         test_share: Share of the samples that test.
         gaps: Whether a sample may lack a modality; not all.
         task: ``"classes"``, ``"binary"`` or ``"ordinal"``: the labels are classes, of ordinal in
-            the order of ``classes``; or ``"regression"``: the number itself, float32 ``(B,)``.
+            the order of ``classes``, by default of the numbers that they are; or ``"regression"``:
+            the number itself, float32 ``(B,)``.
 
     Raises:
         ValueError: An argument is wrong; on ``check`` and ``setup``, something in the table.
@@ -138,7 +139,16 @@ class TableDataModule(L.LightningDataModule):
         """The labels, in the order of their indices; of regression the name of their column."""
         if self.task == "regression":
             return (str(self._columns["label"]),)
-        return self._classes or tuple(sorted({*self._cells("label")}))
+        if self._classes is not None:
+            return self._classes
+        found = sorted({*self._cells("label")})
+        try:
+            return tuple(sorted(found, key=float) if self.task == "ordinal" else found)
+        except ValueError:
+            raise TableError(
+                f"{self.table}: task='ordinal' needs `classes`, the labels from the lowest to the "
+                f"highest, for they are no numbers: {', '.join(found[:5])}"
+            ) from None
 
     @property
     def num_classes(self) -> int:
@@ -250,6 +260,11 @@ class TableDataModule(L.LightningDataModule):
         names = {name: index for index, name in enumerate(self.class_names)}
         if len(names) < 2:
             raise TableError(f"{self.table}: all labels are {[*names]}; at least two must differ")
+        if self.task == "binary" and len(names) > 2:
+            raise TableError(
+                f"{self.table}: task='binary' needs two labels, no and yes, but there are "
+                f"{len(names)}: {', '.join([*names][:5])}"
+            )
         cells = self._cells("label")
         for row, cell in enumerate(cells):
             if cell not in names:

@@ -164,5 +164,7 @@ def _standardised(values: Array, has: Array, train: Array, kind: str) -> Array:
     known = values[train[has[train]]]
     mean = known.mean(axis=over, keepdims=True, dtype=np.float64)
     deviation = known.std(axis=over, keepdims=True, dtype=np.float64)
-    deviation[deviation == 0] = 1  # a feature that is the same for all says nothing
+    # A feature that is the same for all says nothing; rounding may leave a deviation of 1e-17.
+    is_same = known.min(axis=over, keepdims=True) == known.max(axis=over, keepdims=True)
+    deviation[is_same | (deviation == 0)] = 1
     return np.asarray((values - mean) / deviation)
