@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from running.truth.real import RealWorld
 from running.truth.worlds import Batch, World
 
 SEEDS = (0, 1, 2, 3, 4)
+_BLAMED = "healthy modalities called starved, by what is true of their model"
 _EVERY = 10
 """After so many worlds what was found is kept."""
 
@@ -185,15 +187,19 @@ def judge_all(answers: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[s
     found: dict[str, Any] = {"worlds without a known answer, left out": left_out}
     for half, is_fresh in halves.items():
         models, modalities, wrong = [], [], {}
+        blamed: Counter[str] = Counter()
         for name, answer in answers.items():
             if (int(name.rpartition("-")[2]) >= FRESH) != is_fresh or not answer["verdict"]:
                 continue
             said, states = judged(evidence[name], at)
             models.append((answer["verdict"], said))
             modalities += [(t, states[m]) for m, t in answer["states"].items() if t]
+            healthy = [m for m, t in answer["states"].items() if t == "healthy"]
+            blamed[answer["verdict"]] += sum(states[m] == "starved" for m in healthy)
             if said != answer["verdict"]:
                 wrong[name] = [answer["verdict"], said]
         found[half] = {"models": summary(models), "modalities": summary(modalities), "wrong": wrong}
+        found[half][_BLAMED] = dict(sorted(blamed.items()))
     return found
 
 
@@ -218,6 +224,8 @@ def described(content: Mapping[str, Any]) -> str:
             for truth, row in here["confusion"].items():
                 lines.append("| " + " | ".join([truth, *(str(row[s]) for s in STATES)]) + " |")
             lines.append("")
+        said = ", ".join(f"{truth} {count}" for truth, count in found[_BLAMED].items())
+        lines += [f"{_BLAMED}: {said}", ""]
     return "\n".join(lines)
 
 
