@@ -101,6 +101,7 @@ ROWS: dict[str, Row] = {
             ("inforeg", "InfoReg", _INFOREG),
             ("joint_star", "Joint*", (*_JOINT, *_STAR)),
             ("dgl", "DGL", ("callbacks=dgl",)),
+            ("auto_balance", "AutoBalance", ("callbacks=auto_balance",)),
         )
     },
     **{
@@ -173,7 +174,9 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "f": ("inforeg", *_of("beta_"), *_of("K_")),
     "balance": ("auto_balance",),  # a row of the demo
     # The sceptic's rows of claim d, which is decided without them.
-    "fusions": tuple(f"{name}_{fusion}" for fusion in FUSIONS for name in ("joint_star", "dgl")),
+    "fusions": tuple(
+        f"{name}_{fusion}" for fusion in FUSIONS for name in ("joint_star", "dgl", "auto_balance")
+    ),
 }
 """Claim -> the rows it needs, in the order in which they are trained; rows are shared."""
 

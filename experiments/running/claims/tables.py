@@ -183,7 +183,7 @@ def _concat_table(rows: Rows, others: Rows) -> list[str]:
 
 
 def _fusions(rows: Rows) -> list[list[str]]:
-    names = ("joint", "inforeg", "joint_star", "dgl")
+    names = ("joint", "inforeg", "joint_star", "dgl", "auto_balance")
     body = [
         _row(rows[f"{name}_{fusion}"], rows[f"joint_{fusion}"])
         for fusion in FUSIONS
