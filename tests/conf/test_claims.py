@@ -8,7 +8,7 @@ import pytest
 from helpers.claims import lift
 from inforeg_lightning.report import Run
 from running.claims import reading, rows, tables
-from running.claims.deciding import decide
+from running.claims.deciding import HOLDS, IN_PART, NOT_HERE, decide
 from running.claims.rows import ROWS, jobs
 from running.claims.window import OnlyFor
 from running.errors import RecipeError
@@ -164,3 +164,14 @@ def test_the_table_of_the_demo_has_what_it_trains(kept):
     (job,) = (j for j in demo.plan(["unimodal_losses"], [0]) if "only" not in j.overrides[0])
     explicit = "++callbacks.unimodal_losses.unimodal_heads=shared"  # the default
     assert [o for o in row["setting"] if o != explicit] == [*job.overrides]
+
+
+def test_the_readme_counts_as_the_rules_do():
+    root = Path(__file__).resolve().parents[2]
+    found = json.loads((root / "experiments" / "results" / "claims.json").read_text("utf-8"))
+    words = [decision.word for decision in decide(found["rows"]).values()]
+    assert [words.count(word) for word in (HOLDS, IN_PART, NOT_HERE)] == [3, 1, 5]
+    readme = " ".join((root / "README.md").read_text("utf-8").split())
+    assert (
+        "three hold here, one in part (with a gated head InfoReg harms), and five do not" in readme
+    )
