@@ -25,7 +25,7 @@ def carry_out(arguments: Any) -> int:
     from running.kept import KeptError, read, write
     from running.truth.judging import described
     from running.truth.judging_real import complete
-    from running.truth.real_data import IN_FOLDERS
+    from running.truth.real_data import IN_FOLDERS, check
 
     folders = {}
     for override in arguments.overrides:
@@ -38,7 +38,10 @@ def carry_out(arguments: Any) -> int:
     place = arguments.out or RESULTS
     try:
         content = read(place)
-    except KeptError as error:
+        for data, word in IN_FOLDERS.items():
+            if word in folders:
+                check(data, str(folders[word]))
+    except (KeptError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     try:

@@ -107,6 +107,21 @@ def test_a_folder_that_is_not_there_is_one_sentence(capsys):
     assert "this study takes av_mnist=FOLDER and multiple_features=FOLDER" in said
 
 
+@pytest.mark.parametrize(
+    ("word", "file"),
+    [("av_mnist", "t10k-images-idx3-ubyte"), ("multiple_features", "mfeat-fou")],
+)
+def test_a_folder_without_the_set_costs_nothing_that_takes_time(tmp_path, capsys, word, file):
+    from argparse import Namespace
+
+    asked = Namespace(overrides=[f"{word}={tmp_path}"], out=tmp_path / "found.json", workers=1)
+    assert STUDY.carry_out(asked) == 1
+    said = capsys.readouterr().err
+    assert file in said
+    assert f"Expected below root={tmp_path}" in said
+    assert not asked.out.exists()
+
+
 def test_the_area_under_a_curve_and_the_alignment_of_a_kernel():
     assert area([2.0, 3.0], [1.0]) == 1.0
     assert area([1.0], [1.0, 0.0]) == 0.75

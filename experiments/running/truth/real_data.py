@@ -53,6 +53,18 @@ def pools(data: str, folder: str) -> Mapping[str, Batch]:
     return {**found, "oracle": _splits(_digit_module(data, folder, _RENDERINGS[data]))["test"]}
 
 
+def check(data: str, folder: str) -> None:
+    """Find out, before anything is measured, whether a set lies in its folder.
+
+    Raises:
+        FileNotFoundError: It does not; the message shows the layout.
+    """
+    from inforeg_lightning.data import MultipleFeaturesDataModule
+
+    module = MultipleFeaturesDataModule(folder) if data == SIX_VIEWS else None
+    (module or _digit_module(data, folder, 0)).check()
+
+
 def _digit_module(data: str, folder: str, renderings: int) -> Any:
     """The data module of written and spoken digits, with more of each test digit if asked."""
     from inforeg_lightning.data import AVDigitsDataModule, AVMNISTDataModule
