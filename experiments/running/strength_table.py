@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+FIXED = "β = 0.9"
+"""The paper's."""
 _HEAD = ("setting", "mean gain", "lowest gain", "mean regret", "worst regret", "holds in")
 
 
@@ -22,7 +24,23 @@ def strength_table(content: Mapping[str, Any]) -> str:
             *(_row(name, of) for name, of in settings.items()),
             "",
         ]
-    return "\n".join(lines)
+    found = [
+        f"{group.replace('both', 'both together')}: {', '.join(steadier(settings)) or 'none'}"
+        for group, settings in content["judged"].items()
+    ]
+    lines.append(f"By the protocol's rule, one setting holds where {FIXED} does not:")
+    return "\n".join([*lines, f"{'; '.join(found)}."])
+
+
+def steadier(settings: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The settings whose regrets, in the mean and at worst, are at most half of the paper's."""
+    keys = ("mean regret", "worst regret")
+    fixed = settings[FIXED]
+    return [
+        name
+        for name, of in settings.items()
+        if name != FIXED and all(of[key] <= fixed[key] / 2 for key in keys)
+    ]
 
 
 def _row(name: str, of: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from inforeg_lightning.methods import InfoReg
 from running.map.cells import Cell
 from running.map.pulls import AfterStep, ByRho, _rate_of_adam
 from running.map.remedies import sgd, train
-from running.strength_table import strength_table
+from running.strength_table import steadier, strength_table
 from running.strengths import PAPER, SET_UPS, SETTINGS, adamw, complete, judge
 
 
@@ -94,6 +94,13 @@ def test_regrets_and_where_a_setting_holds():
     assert judged["both"] == judged["SGD"]
     table = strength_table({"judged": judged})
     assert "| β = 0.9 | +0.9 | −0.2 |" in table
+    assert "does not:\nSGD: ρ = 4; both together: ρ = 4." in table
+
+
+def test_a_setting_is_steadier_by_its_mean_and_its_worst_regret():
+    regrets = {PAPER: (4.0, 20.0), "alike": (4.0, 20.0), "half": (2.0, 10.0), "once": (1.0, 10.1)}
+    settings = {n: {"mean regret": m, "worst regret": w} for n, (m, w) in regrets.items()}
+    assert steadier(settings) == ["half"]
 
 
 def test_a_killed_study_goes_on_with_what_is_missing(monkeypatch):
