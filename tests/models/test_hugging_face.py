@@ -136,7 +136,7 @@ def test_the_first_token_instead_of_the_mean(saved):
         ({"part": "audio_model"}, ValueError, "`part` is 'audio_model', but CLIPModel has text_m"),
         ({"part": None}, ValueError, "name the `part` of the model that encodes"),
         ({"pool": "last"}, ValueError, "`pool` must be one of mean, first, but is 'last'"),
-        ({"trained": 9}, ValueError, "last 9 blocks, but CLIPVisionModel has 3"),
+        ({"trained": 9}, ValueError, "last 9 blocks, but CLIPVision.* has 3"),
         ({"trained": "some"}, ValueError, "`trained` must be 'all', 'none', 'lora' or a number"),
         ({"trained": 0}, ValueError, "1 or more, but is 0"),
         ({"trained": True}, ValueError, "1 or more, but is True"),
