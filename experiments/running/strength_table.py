@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-FIXED = "β = 0.9"
-"""The paper's."""
+PAPER = "β = 0.9"
 _HEAD = ("setting", "mean gain", "lowest gain", "mean regret", "worst regret", "holds in")
 
 
@@ -28,18 +27,18 @@ def strength_table(content: Mapping[str, Any]) -> str:
         f"{group.replace('both', 'both together')}: {', '.join(steadier(settings)) or 'none'}"
         for group, settings in content["judged"].items()
     ]
-    lines.append(f"By the protocol's rule, one setting holds where {FIXED} does not:")
+    lines.append(f"By the protocol's rule, one setting holds where {PAPER} does not:")
     return "\n".join([*lines, f"{'; '.join(found)}."])
 
 
 def steadier(settings: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The settings whose regrets, in the mean and at worst, are at most half of the paper's."""
     keys = ("mean regret", "worst regret")
-    fixed = settings[FIXED]
+    fixed = settings[PAPER]
     return [
         name
         for name, of in settings.items()
-        if name != FIXED and all(of[key] <= fixed[key] / 2 for key in keys)
+        if name != PAPER and all(of[key] <= fixed[key] / 2 for key in keys)
     ]
 
 

@@ -14,12 +14,12 @@ from inforeg_lightning.methods import InfoReg
 from running.map.cells import Cell
 from running.map.pulls import AfterStep, ByRho
 from running.map.remedies import JOINT, sgd, train
+from running.strength_table import PAPER
 
 WORLD = Cell(3, "a much worse", 0.3)
 SEEDS = (0, 1, 2)
 RATES = {"SGD": (0.01, 0.03, 0.1), "AdamW": (0.001, 0.003, 0.01)}
 BATCHES, SIZES, RHOS = (16, 128), (256, 1024), (1, 4, 16, 64)
-PAPER = "β = 0.9"
 LEAST = 0.02
 """From here on a gain is one that a setting should keep half of."""
 HARM = -0.005
